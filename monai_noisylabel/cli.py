@@ -1,0 +1,145 @@
+"""Console command ``noisylabel``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from monai_noisylabel.data.check import Report
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="noisylabel", help="Segmentation from unreliable labels.", no_args_is_help=True, add_completion=False
+)
+data_app = typer.Typer(help="Datasets and their manifests.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+UNSAFE, USAGE = 1, 2
+PIPE_WIDTH = 200
+
+
+@app.callback()
+def _main() -> None:
+    """Segmentation from unreliable labels."""
+
+
+@data_app.command("list")
+def list_manifests() -> None:
+    """List the manifests that come with the library."""
+    from monai_noisylabel.data.manifest import load_manifest, shipped_manifests
+
+    table = Table("name", "modality", "dims", "structures", "where to obtain it", title="Shipped manifests")
+    table.columns[0].no_wrap = True
+    for name in shipped_manifests():
+        manifest = load_manifest(name)
+        row = (
+            name,
+            manifest.modality,
+            f"{manifest.spatial_dims}D",
+            ", ".join(manifest.classes),
+            manifest.source,
+        )
+        table.add_row(*map(escape, row))
+    _console().print(table)
+
+
+@data_app.command("check")
+def check(
+    manifest: Annotated[str, typer.Argument(help="Manifest file, or the name of a shipped one.")],
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option("--dataset_dir", "--dataset-dir", help="Folder of the dataset; phantom_hcc needs none."),
+    ] = None,
+    spatial_dims: Annotated[
+        int | None,
+        typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3, help="Dimensions of the run."),
+    ] = None,
+    max_problems: Annotated[
+        int, typer.Option("--max_problems", "--max-problems", min=0, help="Rows of the table; 0 for all.")
+    ] = 50,
+) -> None:
+    """Read every case of a dataset in full and say whether it can be trained on.
+
+    Exit code 0: safe to train on; 1: not safe; 2: the manifest or the folder cannot be used.
+    """
+    console, errors = _console(), Console(stderr=True)
+    try:
+        report = _checked(manifest, dataset_dir, spatial_dims, errors)
+    except (ValueError, OSError) as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        raise typer.Exit(USAGE) from None
+    if report.problems:
+        console.print(_table(report, max_problems))
+    style = "green" if report.safe else "bold red"
+    console.print(
+        f"{report.manifest.name}: [{style}]{escape(report.verdict)}[/]", soft_wrap=True, highlight=False
+    )
+    raise typer.Exit(0 if report.safe else UNSAFE)
+
+
+def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, console: Console) -> Report:
+    """Run the check behind a progress bar."""
+    from monai_noisylabel.data.check import check_dataset
+    from monai_noisylabel.data.dataset_spec import dataset_folder
+    from monai_noisylabel.data.manifest import load_manifest
+
+    loaded = load_manifest(manifest)
+    columns = (TextColumn("Reading files"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("read", total=None)
+        folder = dataset_folder(loaded, dataset_dir)
+        return check_dataset(
+            loaded,
+            folder,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            spatial_dims=spatial_dims,
+        )
+
+
+def _console() -> Console:
+    """Console as wide as the terminal; wide enough for whole file names where there is none."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def _table(report: Report, rows: int) -> Table:
+    """Table of the problems, the fatal ones first."""
+    problems = sorted(report.problems, key=lambda problem: not problem.fatal)
+    shown = problems[:rows] if rows else problems
+    title = f"Problems in {escape(str(report.dataset_dir))}"
+    table = Table("case", "problem", "file", "what was found", "the case is", title=title)
+    for column in table.columns[:3]:
+        column.overflow = "fold"
+    for problem in shown:
+        row = (
+            problem.case,
+            problem.kind,
+            problem.file,
+            problem.message,
+            "left out" if problem.fatal else "used",
+        )
+        table.add_row(*map(escape, row))
+    if len(shown) < len(problems):
+        table.caption = f"{len(problems) - len(shown)} more; --max_problems 0 shows all"
+    return table
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,18 @@
+"""Correction: from features and predictions of one sample to a new label for it."""
+
+from __future__ import annotations
+
+from .grid import grid_cells
+from .postprocess import clean_up, clean_up_label
+from .prototype import average_prototype, prototypes, relabel, representation_degree, similarity
+
+__all__ = [
+    "average_prototype",
+    "clean_up",
+    "clean_up_label",
+    "grid_cells",
+    "prototypes",
+    "relabel",
+    "representation_degree",
+    "similarity",
+]

@@ -1,0 +1,30 @@
+"""Datasets: manifests, checks, preprocessing, the embedded phantom, and the store of labels that change."""
+
+from monai_noisylabel.data.check import check_dataset
+from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
+from monai_noisylabel.data.inference_items import describe_dataset, inference_items
+from monai_noisylabel.data.label_export import export_labels
+from monai_noisylabel.data.label_store import LabelStore
+from monai_noisylabel.data.manifest import Manifest, load_manifest, shipped_manifests
+from monai_noisylabel.data.phantom import cached_phantom, make_phantom
+from monai_noisylabel.data.preprocess import preprocessing
+from monai_noisylabel.data.problem import Problem
+from monai_noisylabel.data.unaugmented import unaugmented
+
+__all__ = [
+    "DatasetSpec",
+    "LabelStore",
+    "Manifest",
+    "Problem",
+    "cached_phantom",
+    "check_dataset",
+    "describe_dataset",
+    "export_labels",
+    "inference_items",
+    "load_dataset",
+    "load_manifest",
+    "make_phantom",
+    "preprocessing",
+    "shipped_manifests",
+    "unaugmented",
+]

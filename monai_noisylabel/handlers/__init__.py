@@ -1,0 +1,25 @@
+"""Ignite handlers that follow and steer a training with noisy labels."""
+
+from monai_noisylabel.handlers.best_model import BestModel, load_weights
+from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
+from monai_noisylabel.handlers.epoch_start import EpochStart
+from monai_noisylabel.handlers.label_cleansing import LabelCleansing
+from monai_noisylabel.handlers.progress import Progress
+from monai_noisylabel.handlers.run_history import RunHistory
+from monai_noisylabel.handlers.run_report import RunReport
+from monai_noisylabel.handlers.sync_buffers import SyncBuffers
+from monai_noisylabel.handlers.training_state import TrainingState
+
+__all__ = [
+    "BestModel",
+    "CaseDice",
+    "EpochStart",
+    "LabelCleansing",
+    "Progress",
+    "RunHistory",
+    "RunReport",
+    "SyncBuffers",
+    "TrainingState",
+    "load_weights",
+    "write_case_table",
+]

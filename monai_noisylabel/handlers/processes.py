@@ -1,0 +1,33 @@
+"""The few things a handler asks of a distributed run; one process is the special case of one rank."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.distributed as dist
+
+__all__ = ["gather_from_all", "is_main", "wait_for_all"]
+
+
+def is_main() -> bool:
+    """Whether this process writes files and decides for the others."""
+    return not _distributed() or dist.get_rank() == 0
+
+
+def wait_for_all() -> None:
+    """Return once every rank has come here."""
+    if _distributed():
+        dist.barrier()
+
+
+def gather_from_all(value: Any) -> list[Any]:
+    """The values of all ranks, in the order of the ranks."""
+    if not _distributed():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _distributed() -> bool:
+    return dist.is_available() and dist.is_initialized()

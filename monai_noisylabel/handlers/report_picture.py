@@ -1,0 +1,118 @@
+"""The picture a training ends with: its curves, and what became of the labels it changed most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch.utils.data import Dataset
+
+from monai_noisylabel.handlers.label_quality import LabelQuality
+from monai_noisylabel.handlers.run_history import RunHistory
+from monai_noisylabel.masks import to_masks
+
+__all__ = ["draw_report"]
+
+_COLOURS = ("tab:red", "tab:cyan", "tab:orange", "tab:green", "tab:pink", "tab:olive")
+_SHOWN_CASES = 4
+
+
+def draw_report(
+    history: RunHistory,
+    items: Dataset,
+    quality: LabelQuality,
+    path: Path,
+    num_classes: int | None,
+    truth_known: bool,
+) -> None:
+    """Draw curves over epochs and overlays of clean, given and cleansed labels, and save them to ``path``.
+
+    Args:
+        history: the run's rows.
+        items: un-augmented training items.
+        quality: label comparisons of these items.
+        path: the PNG file.
+        num_classes: classes including background (multi-class), or None (multi-label).
+        truth_known: whether ``clean_label`` is the truth and worth showing.
+    """
+    keys = {"clean_label": "clean"} if truth_known else {}
+    keys |= {"label": "given"}
+    keys |= {"pseudo_label": "cleansed"} if quality.cleansed_to_given else {}
+    shown = _cases_to_show(quality, len(items))
+    figure = Figure(figsize=(2.6 * max(3, len(shown)), 3.2 + 2.6 * len(keys)), layout="constrained")
+    grid = figure.add_gridspec(1 + len(keys), len(shown), height_ratios=[1.2, *[1.0] * len(keys)])
+    _curves(figure.add_subplot(grid[0, :]), history)
+    for column, index in enumerate(shown):
+        item = items[index]
+        plane = _plane(item, list(keys), num_classes)
+        for row, (key, title) in enumerate(keys.items(), start=1):
+            axes = figure.add_subplot(grid[row, column])
+            _overlay(axes, item, key, plane, num_classes)
+            axes.set_title(f"{item['case']}: {title}" if row == 1 else title, fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    figure.savefig(draft, dpi=110, format="png")
+    draft.replace(path)
+
+
+def _cases_to_show(quality: LabelQuality, count: int) -> list[int]:
+    reference = quality.cleansed_to_given or quality.given_to_clean
+    agreement = [float(value.nanmean().nan_to_num(1.0)) for value in reference.values()]
+    if not agreement:
+        return list(range(min(_SHOWN_CASES, count)))
+    order = np.argsort(agreement, kind="stable")
+    changed = [int(index) for index in order if agreement[index] < 1.0] or [int(index) for index in order]
+    picks = np.linspace(0, len(changed) - 1, min(_SHOWN_CASES, len(changed))).round().astype(int)
+    return [changed[pick] for pick in picks]
+
+
+def _curves(axes: Axes, history: RunHistory) -> None:
+    for key, style in (("test_mean_dice", "-"), ("val_mean_dice", "--")):
+        points = history.values(key)
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=key.replace("_", " "), color="black", alpha=0.8)
+    for name in sorted({key for row in history.rows for key in row if key.startswith("test_mean_dice_")}):
+        axes.plot(*zip(*history.values(name), strict=True), linewidth=0.8, label=name.removeprefix("test_mean_dice_"))
+    for number, (epoch, _) in enumerate(history.values("labels_relabel")):
+        axes.axvline(epoch, color="grey", linewidth=0.4, label=None if number else "label round")
+    axes.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
+    axes.legend(fontsize=7, ncols=3, loc="lower right")
+
+
+def _plane(item: Mapping[str, Any], keys: Sequence[str], num_classes: int | None) -> int | None:
+    """The slice of a volume, along the last axis, on which its labels differ most; None in 2D."""
+    labels = [_masks(item[key], num_classes) for key in keys]
+    if labels[0].ndim == 3:
+        return None
+    area = sum((label ^ labels[0]).sum((0, 1, 2)) for label in labels[1:]) if len(labels) > 1 else 0
+    if not np.any(area):
+        area = labels[0].sum((0, 1, 2))
+    return int(np.argmax(area))
+
+
+def _overlay(axes: Axes, item: Mapping[str, Any], key: str, plane: int | None, num_classes: int | None) -> None:
+    image = torch.as_tensor(item["image"]).numpy()
+    masks = _masks(item[key], num_classes)
+    if plane is not None:
+        image, masks = image[..., plane], masks[..., plane]
+    if plane is not None or "slice" in item:  # radiological view: patient's right on the left, front on top
+        image, masks = image[:, ::-1, ::-1], masks[:, ::-1, ::-1]
+    picture = np.moveaxis(image[:3], 0, -1) if image.shape[0] == 3 else image[0]
+    low, high = np.percentile(picture, (1, 99))
+    axes.imshow(np.swapaxes((picture - low) / max(high - low, 1e-6), 0, 1).clip(0, 1), cmap="gray")
+    for mask, colour in zip(masks, _COLOURS * (1 + len(masks) // len(_COLOURS)), strict=False):
+        if mask.any() and not mask.all():
+            axes.contour(mask.T.astype(float), levels=[0.5], colors=colour, linewidths=1.0)
+    axes.set_axis_off()
+
+
+def _masks(label: Any, num_classes: int | None) -> np.ndarray:
+    return to_masks(torch.as_tensor(label), num_classes).numpy()

@@ -1,0 +1,9 @@
+"""Networks and wrappers around networks: ordinary ``torch.nn.Module`` objects that return logits."""
+
+from __future__ import annotations
+
+from monai_noisylabel.networks.features import FeatureTap, candidate_layers
+from monai_noisylabel.networks.running import ImageInferer, memory_format
+from monai_noisylabel.networks.self_cleansing import SelfCleansingNet
+
+__all__ = ["FeatureTap", "ImageInferer", "SelfCleansingNet", "candidate_layers", "memory_format"]

@@ -1,0 +1,8 @@
+"""MONAI transforms: simulated label noise, stored labels, and reproducible augmentation."""
+
+from monai_noisylabel.transforms.label_noise import SimulateLabelNoised
+from monai_noisylabel.transforms.per_case_random import PerCaseRandom
+from monai_noisylabel.transforms.prototype_relabel import PrototypeRelabeld
+from monai_noisylabel.transforms.stored_label import LoadStoredLabeld
+
+__all__ = ["LoadStoredLabeld", "PerCaseRandom", "PrototypeRelabeld", "SimulateLabelNoised"]

@@ -1,0 +1,48 @@
+"""The record of a corrupted case: measured overlap, and a form that JSON can hold."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from monai_noisylabel.corruption import NoiseRecord
+
+
+def _masks(*rows: str) -> np.ndarray:
+    return np.array([[character == "#" for character in row] for row in rows])[:, None, :]
+
+
+def test_ratio_and_dice_by_hand() -> None:
+    # 1: 4 -> 6 voxels, 4 shared: ratio 1.5, Dice 8/10. 2: 4 -> 1, 1 shared: 0.25, 2/5. 3: removed. 4: never
+    # there.
+    clean = _masks("####....", "....####", "##......", "........")
+    noisy = _masks("######..", ".......#", "........", "........")
+    record = NoiseRecord.measured("a", "boundary", {}, clean, noisy)
+    assert record.volume_ratio == {"1": 1.5, "2": 0.25, "3": 0.0, "4": 1.0}
+    assert record.dice == {"1": 0.8, "2": 0.4, "3": 0.0, "4": 1.0}
+
+
+def test_as_dict_survives_json() -> None:
+    parameters = {"1": {"scope": "slice", "slices": [2, 3]}, "2": {"shift": -4, "unit": "voxel"}}
+    record = NoiseRecord.measured("a", "missing", parameters, _masks("##", "#."), _masks("#.", "#."))
+    assert json.loads(json.dumps(record.as_dict())) == {
+        "case": "a",
+        "model": "missing",
+        "parameters": parameters,
+        "volume_ratio": {"1": 0.5, "2": 1.0},
+        "dice": {"1": 2 / 3, "2": 1.0},
+    }
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match=r"Case 'a': clean masks are \(1, 1, 2\), noisy masks \(1, 1, 3\)"):
+        NoiseRecord.measured("a", "boundary", {}, _masks("##"), _masks("##."))
+
+
+def test_new_structure_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="Case 'a': structure 2 is in the noisy masks but not in the clean ones"
+    ):
+        NoiseRecord.measured("a", "boundary", {}, _masks("##", ".."), _masks("##", ".#"))

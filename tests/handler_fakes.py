@@ -1,0 +1,127 @@
+"""Labels that can be worked with by hand, and engines that hand out what a test wants them to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import Evaluator, Trainer
+from torch import Tensor, nn
+
+from monai_noisylabel.data import LabelStore
+from monai_noisylabel.handlers import CaseDice, LabelCleansing, SyncBuffers
+
+WIDTH = 10
+
+
+def strip(count: int, value: int = 1) -> Tensor:
+    """A label of one row whose first ``count`` voxels are foreground: Dice of two is 2 min(a, b) / (a + b)."""
+    label = torch.zeros(1, 1, WIDTH, dtype=torch.uint8)
+    label[..., :count] = value
+    return label
+
+
+def fake_evaluator(
+    batches: Sequence[Any], outputs: Callable[[Engine, Any], Any], handlers: Sequence[Any] = ()
+) -> Evaluator:
+    """An evaluator over decollated batches that answers with ``outputs(engine, batch)``."""
+    return Evaluator(
+        device="cpu", val_data_loader=batches, iteration_update=outputs, decollate=False, val_handlers=handlers
+    )
+
+
+def fake_trainer(
+    max_epochs: int,
+    handlers: Sequence[Any] = (),
+    step: Callable[[Engine, Any], Any] = lambda engine, batch: [{"loss": 0.0}],
+    batches: Sequence[Any] = (0, 1),
+) -> Trainer:
+    """A trainer whose step does what a test wants, and nothing else."""
+    return Trainer(
+        device="cpu",
+        max_epochs=max_epochs,
+        data_loader=batches,
+        iteration_update=step,
+        decollate=False,
+        handlers=handlers,
+    )
+
+
+class FakeSweep:
+    """A sweep over named samples whose predictions and proposals are made by hand.
+
+    Args:
+        given: case -> given label.
+        stored: looks up the label in use of a case; None for the given one.
+        batch_size: samples per batch.
+        cases: the order in which cases come, perhaps with repetitions; None: each once.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, Tensor],
+        stored: Callable[[str], Any] = lambda case: None,
+        batch_size: int = 2,
+        cases: Sequence[str] | None = None,
+    ) -> None:
+        self.given = given
+        self.stored = stored
+        self.predicted: dict[str, Tensor] = {}
+        self.proposed: dict[str, Tensor] = {}
+        order = list(given) if cases is None else list(cases)
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        self.evaluator = fake_evaluator(batches, self._answer)
+        self.epochs: list[int] = []
+
+    def _answer(self, engine: Engine, cases: Sequence[str]) -> list[dict[str, Any]]:
+        if engine.state.iteration == 1:
+            self.epochs.append(engine.state.epoch)
+        engine.state.batch = [self._item(case) for case in cases]
+        return [{"pred": self.predicted[case], "candidate": self.proposed[case]} for case in cases]
+
+    def _item(self, case: str) -> dict[str, Any]:
+        stored = self.stored(case)
+        label = self.given[case]
+        return {"case": case, "label": label, "pseudo_label": label if stored is None else torch.as_tensor(stored)}
+
+
+def measure_cases(rank: int, shares: Sequence[Sequence[tuple[str, str, int, int]]]) -> dict[str, float]:
+    """Metrics of a :class:`CaseDice` on the share of one rank, of (case, volume, predicted, given) each."""
+    metric = CaseDice(["liver"], num_classes=2)
+    batches = [
+        [{"case": case, "volume": volume, "pred": strip(pred), "label": strip(given)}]
+        for case, volume, pred, given in shares[rank]
+    ]
+    evaluator = fake_evaluator(batches, lambda engine, batch: batch)
+    metric.attach(evaluator, "dice")
+    evaluator.run()
+    return dict(evaluator.state.metrics)
+
+
+def cleanse(rank: int, folder: str, shares: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Two rounds of a :class:`LabelCleansing` in which each rank sweeps its share; the counts of the last one."""
+    store = LabelStore(folder)
+    given = {case: strip(count) for case, count in CLEANSED_GIVEN.items()}
+    sweep = FakeSweep(given, store.read, cases=shares[rank])
+    sweep.predicted = dict.fromkeys(given, strip(5))
+    sweep.proposed = {case: strip(count) for case, count in CLEANSED_PROPOSED.items()}
+    trainer = fake_trainer(3, [LabelCleansing(sweep.evaluator, store, warm_up=1, interval=1, num_classes=2)])
+    trainer.run()
+    return {name: int(value) for name, value in trainer.state.metrics.items() if name.startswith("labels_")}
+
+
+CLEANSED_GIVEN = {"a": 5, "b": 5, "c": 5, "d": 1, "e": 1, "f": 0}
+"""Foreground voxels of the given labels: three agree with a prediction of five voxels, three do not."""
+CLEANSED_PROPOSED = {"a": 4, "b": 4, "c": 4, "d": 5, "e": 0, "f": 6}
+"""Foreground voxels of the proposals: nothing is proposed for e."""
+
+
+def broadcast_buffers(rank: int) -> dict[str, Any]:
+    """State of a network before and after :class:`SyncBuffers`, its numbers being those of the rank."""
+    network = nn.BatchNorm1d(2)
+    for tensor in network.state_dict().values():
+        tensor.fill_(rank + 1)
+    fake_trainer(1, [SyncBuffers(network)]).run()
+    return {name: tensor.float().mean().item() for name, tensor in network.state_dict().items()}
