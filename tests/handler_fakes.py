@@ -17,7 +17,7 @@ WIDTH = 10
 
 
 def strip(count: int, value: int = 1) -> Tensor:
-    """A label of one row whose first ``count`` voxels are foreground: Dice of two is 2 min(a, b) / (a + b)."""
+    """A row whose first ``count`` voxels are foreground: Dice of two is 2 min(a, b) / (a + b)."""
     label = torch.zeros(1, 1, WIDTH, dtype=torch.uint8)
     label[..., :count] = value
     return label
@@ -28,7 +28,11 @@ def fake_evaluator(
 ) -> Evaluator:
     """An evaluator over decollated batches that answers with ``outputs(engine, batch)``."""
     return Evaluator(
-        device="cpu", val_data_loader=batches, iteration_update=outputs, decollate=False, val_handlers=handlers
+        device="cpu",
+        val_data_loader=batches,
+        iteration_update=outputs,
+        decollate=False,
+        val_handlers=handlers,
     )
 
 
@@ -84,7 +88,11 @@ class FakeSweep:
     def _item(self, case: str) -> dict[str, Any]:
         stored = self.stored(case)
         label = self.given[case]
-        return {"case": case, "label": label, "pseudo_label": label if stored is None else torch.as_tensor(stored)}
+        return {
+            "case": case,
+            "label": label,
+            "pseudo_label": label if stored is None else torch.as_tensor(stored),
+        }
 
 
 def measure_cases(rank: int, shares: Sequence[Sequence[tuple[str, str, int, int]]]) -> dict[str, float]:
@@ -101,7 +109,7 @@ def measure_cases(rank: int, shares: Sequence[Sequence[tuple[str, str, int, int]
 
 
 def cleanse(rank: int, folder: str, shares: Sequence[Sequence[str]]) -> dict[str, int]:
-    """Two rounds of a :class:`LabelCleansing` in which each rank sweeps its share; the counts of the last one."""
+    """Counts of the second round of a :class:`LabelCleansing` in which each rank sweeps its share."""
     store = LabelStore(folder)
     given = {case: strip(count) for case, count in CLEANSED_GIVEN.items()}
     sweep = FakeSweep(given, store.read, cases=shares[rank])

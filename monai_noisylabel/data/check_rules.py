@@ -14,9 +14,7 @@ from monai_noisylabel.data.problem import Problem
 
 __all__ = ["case_problems", "foreground_slices"]
 
-SHIFT_ALLOWED = (
-    0.1  # of a voxel: the farthest that a corner of the label may lie from the same corner of the image
-)
+SHIFT_ALLOWED = 0.1  # of the smallest voxel edge, between the same corners of image and label
 
 
 def case_problems(

@@ -25,7 +25,7 @@ from monai_noisylabel.data.phantom_anatomy import check_grid, phantom_case
 
 __all__ = ["cache_folder", "cached_phantom", "make_phantom"]
 
-VERSION = 1  # raise when the drawing changes: cached folders of another version are not reused
+VERSION = 2  # raise when the drawing changes: cached folders of another version are not reused
 
 
 def cache_folder() -> Path:

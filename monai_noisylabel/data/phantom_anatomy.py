@@ -202,8 +202,8 @@ def _paint_tumours(
         surface = _radius(points, centre, radii) + 0.08 * _smooth_field(liver.shape, 6, generator)
         mask = (surface < 1) & liver
         image[mask] = organ_hu - generator.uniform(20.0, 40.0)
-        if generator.random() < 0.35:
-            image[mask & (surface > 0.8)] = organ_hu + generator.uniform(15.0, 30.0)
+        if generator.random() < 0.4 and size > 18.0:  # a smaller one would vanish under its bright rim
+            image[mask & (surface > 0.86)] = organ_hu + generator.uniform(10.0, 20.0)
         tumours |= mask
     return tumours
 

@@ -25,7 +25,7 @@ MAX_SHIFT = 0.5  # of the image's smallest voxel edge, between the corners of im
 
 
 class ReadCase(Transform):
-    r"""Reads ``data["image"]`` and, if wanted, ``data["label"]`` from files, and names the case.
+    r"""Reads ``data["image"]`` and, if wanted, ``data["label"]`` from files.
 
     Label values of the manifest's classes become 1..K in the order of the specification's classes, everything
     else 0; a multi-label case gets one binary channel per class. A label in another orientation than its

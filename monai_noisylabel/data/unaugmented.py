@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 from monai.data import Dataset
 from monai.transforms import Compose, Randomizable
@@ -47,15 +48,17 @@ def _before_augmentation(steps: Compose) -> tuple[Compose, bool]:
 
     A nested Compose stays nested: caches end at the first one, and what they hold must go on from there.
     """
-    before, ended = copy.copy(steps), False
-    before.transforms = []
+    kept: list[Callable] = []
+    ended = False
     for step in steps.transforms:
         if type(step) is Compose:
             step, ended = _before_augmentation(step)
         elif isinstance(step, Randomizable):
             ended = True
             break
-        before.transforms.append(step)
+        kept.append(step)
         if ended:
             break
+    before = copy.copy(steps)
+    before.transforms = tuple(kept)
     return before, ended

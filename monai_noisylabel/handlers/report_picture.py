@@ -84,7 +84,8 @@ def _curves(axes: Axes, history: RunHistory) -> None:
     for number, (epoch, _) in enumerate(history.values("labels_relabel")):
         axes.axvline(epoch, color="grey", linewidth=0.4, label=None if number else "label round")
     axes.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
-    axes.legend(fontsize=7, ncols=3, loc="lower right")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, ncols=3, loc="lower right")
 
 
 def _plane(item: Mapping[str, Any], keys: Sequence[str], num_classes: int | None) -> int | None:

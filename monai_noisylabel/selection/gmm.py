@@ -16,6 +16,7 @@ __all__ = ["CleanSplit", "split_clean"]
 # identical losses cannot hold a component of their own.
 _VARIANCE_FLOOR = 1e-4
 _INITIALISATIONS = 5
+_ITERATIONS = 500
 _COUNT_WORDS = {1: "one component", 2: "two components", 3: "three components"}
 
 
@@ -161,9 +162,9 @@ def _fit(scaled: np.ndarray, components: int | Literal["auto"], seed: int) -> tu
     for count in counts:
         mixture = GaussianMixture(
             count,
-            tol=1e-5,
+            tol=1e-4,
             reg_covar=_VARIANCE_FLOOR,
-            max_iter=1000,
+            max_iter=_ITERATIONS,
             n_init=_INITIALISATIONS,
             random_state=seed,
         )

@@ -20,13 +20,15 @@ class PrototypeRelabeld(MapTransform):
     """Turns logits and features of one sample into its predicted label and a corrected one.
 
     Takes what :class:`~monai_noisylabel.networks.FeatureTap` returns for one sample, replaces it by the predicted
-    label, and puts the label that :func:`~monai_noisylabel.correction.relabel` proposes under ``output_key``.
+    label, and puts the label that :func:`~monai_noisylabel.correction.relabel` proposes under ``output_key``. A
+    structure that the network does not predict at all cannot be proposed: it keeps its voxels of the current label.
 
     Args:
         keys: key of logits and features, stacked along the channels.
         num_outputs: C, number of logit channels; what follows are features.
         multi_label: logits of structures that may overlap (sigmoid) instead of exclusive classes (softmax).
         output_key: key of the corrected label.
+        current_key: key of the label in use so far.
         variant: ``prototype`` (the paper's), ``average`` (one mean prototype) or ``prediction`` (the predicted label).
         cells: grid cells along the longer axis of the map; the paper: 64.
         sigma: threshold on the representation degree in [0, 1]; the paper: 0.7.
@@ -47,6 +49,7 @@ class PrototypeRelabeld(MapTransform):
         num_outputs: int,
         multi_label: bool = False,
         output_key: str = "candidate",
+        current_key: str = "pseudo_label",
         variant: Literal["prototype", "prediction", "average"] = "prototype",
         cells: int = 64,
         sigma: float = 0.7,
@@ -58,6 +61,7 @@ class PrototypeRelabeld(MapTransform):
         self.num_outputs = num_outputs
         self.multi_label = multi_label
         self.output_key = output_key
+        self.current_key = current_key
         self.correction = {"variant": variant, "cells": cells, "sigma": sigma, "mu": mu}
         self.clean_up = {"min_component": min_component, "max_hole": max_hole}
 
@@ -70,8 +74,17 @@ class PrototypeRelabeld(MapTransform):
             logits, features = stacked[: self.num_outputs], stacked[self.num_outputs :]
             item[key] = predicted_label(logits, self.multi_label)
             corrected = relabel(features, item[key], **form, **self.correction)
-            item[self.output_key] = clean_up_label(corrected, **form, **self.clean_up)
+            proposal = clean_up_label(corrected, **form, **self.clean_up)
+            current = item[self.current_key].as_subclass(Tensor).to(proposal.device)
+            item[self.output_key] = self._keep_unpredicted(proposal, item[key], current)
         return item
+
+    def _keep_unpredicted(self, proposal: Tensor, prediction: Tensor, current: Tensor) -> Tensor:
+        if self.multi_label:
+            predicted = prediction.flatten(1).any(1)
+            return torch.where(predicted.view(-1, *[1] * (proposal.ndim - 1)), proposal, current)
+        unpredicted = [value for value in range(1, self.num_outputs) if not bool((prediction == value).any())]
+        return torch.where(torch.isin(current, current.new_tensor(unpredicted)), current, proposal)
 
 
 def predicted_label(logits: Tensor, multi_label: bool) -> Tensor:

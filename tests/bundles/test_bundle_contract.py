@@ -11,9 +11,8 @@ import jsonschema
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+from running_bundles import BUNDLES, REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
-BUNDLES = ("baseline", "self_cleansing")
 SCHEMA = REPOSITORY / "tests" / "reference" / "bundle_metadata_schema.json"
 
 pytestmark = [pytest.mark.bundle, pytest.mark.parametrize("bundle", BUNDLES)]

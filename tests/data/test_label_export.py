@@ -275,6 +275,25 @@ def test_slices_resized_in_the_plane(store: LabelStore, data: Path, tmp_path: Pa
     np.testing.assert_array_equal(written(report), truth)
 
 
+def test_slices_cut_differently(store: LabelStore, data: Path, tmp_path: Path) -> None:
+    # Slice 0 was cropped to its first three columns, slice 1 to its last three, slice 2 was not corrected.
+    path = save(data / "a.nii.gz", np.full((2, 5, 3), 2), np.eye(4))
+    shifted = np.eye(4)
+    shifted[1, 3] = 2
+    for index, affine in enumerate((np.eye(4), shifted)):
+        geometry = {"affine": affine, "shape": (2, 3, 3), "slice": index}
+        store.propose(f"a/{index:03d}", np.ones((1, 2, 3)), geometry=geometry)
+    store.commit("round")
+    report = store.export(
+        [item(path, f"a/{index:03d}", slice=index) for index in range(3)],
+        tmp_path / "out",
+        class_values=VALUES,
+    )
+    expected = np.full((2, 5, 3), 2)
+    expected[:, :3, 0] = expected[:, 2:, 1] = 1
+    np.testing.assert_array_equal(written(report), expected)
+
+
 def test_slice_without_its_place_is_reported(store: LabelStore, data: Path, tmp_path: Path) -> None:
     path = save(data / "a.nii.gz", np.zeros((6, 5, 4)), np.eye(4))
     store.propose("a/000", np.zeros((1, 6, 5)), geometry={"affine": np.eye(4), "shape": (6, 5)})
@@ -470,6 +489,14 @@ def test_a_voxel_takes_the_value_of_the_voxel_it_lies_in() -> None:
     target[0, 3] = -1.5
     resampled = onto_grid(np.array([[1], [2], [3]]), np.diag([2.0, 1, 1, 1]), target, (8, 1))
     assert resampled[:, 0].tolist() == [OUTSIDE, 1, 1, 2, 2, 3, 3, OUTSIDE]
+
+
+def test_noise_in_an_affine_decides_no_tie() -> None:
+    # Centres 0, 1, 2, 3 mm on label voxels of 2 mm: 1 and 3 lie between two voxels, and go to the upper one.
+    label = np.array([[1], [2], [3]])
+    for noise in (-6e-8, 0.0, 6e-8):
+        resampled = onto_grid(label, np.diag([2 + noise, 1, 1, 1]), np.eye(4), (4, 1))
+        assert resampled[:, 0].tolist() == [1, 2, 2, 3]
 
 
 def test_merged_values_worked_example() -> None:

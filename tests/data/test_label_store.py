@@ -137,6 +137,7 @@ def test_withdrawal_and_proposal_replace_each_other(store: LabelStore) -> None:
     store.withdraw("b")
     store.propose("b", filled(2))
     store.commit("both orders")
+    assert set(os.listdir(store.root / "rounds" / "0001")) == {"a.withdrawn", "b.label", "record.json"}
     assert store.read("a") is None
     np.testing.assert_array_equal(store.read("b"), filled(2))
 
@@ -455,6 +456,21 @@ def test_another_reader_follows_rewind_and_recommit(store: LabelStore) -> None:
         np.testing.assert_array_equal(reader.read("b/001" if value % 2 else "a"), filled(1))
         assert reader.history("a")[-1]["why"] == ("round of 1" if value % 2 == 0 else f"round of {value}")
         store.rewind(1)
+
+
+def test_rounds_folder_tells_changes_apart_by_the_nanosecond(
+    store: LabelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # File systems step their own clock every few milliseconds, in which a round can be dropped and made anew.
+    for moment, change in (
+        (10**18 + 1, lambda: commit_round(store, 1)),
+        (10**18 + 2, lambda: store.rewind(0)),
+        (10**18 + 3, lambda: commit_round(store, 2)),
+    ):
+        monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)
+        change()
+        assert os.stat(store.root / "rounds").st_mtime_ns == moment
+    assert os.stat(store.root / "rounds" / "0001").st_mtime_ns == moment
 
 
 def test_read_survives_a_rewind_between_index_and_file(

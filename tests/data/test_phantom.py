@@ -153,7 +153,7 @@ def test_liver_is_one_large_organ_with_tumours_inside(cases: list[tuple[np.ndarr
 def test_values_are_those_of_ct_and_no_threshold_finds_the_liver(
     cases: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    contrasts = []
+    contrasts, outside = [], []
     for image, label in cases:
         liver = image[label == 1]
         assert -1024 <= image.min() < -950
@@ -162,9 +162,10 @@ def test_values_are_those_of_ct_and_no_threshold_finds_the_liver(
         assert 10 < liver.std() < 45
         low, high = np.percentile(liver, (10, 90))
         within = (image >= low) & (image <= high)
-        outside = (within & (label == 0)).sum() / within.sum()
-        assert outside > 0.25, "other organs must share the liver's values"
+        outside.append(float((within & (label == 0)).sum() / within.sum()))
         if (label == 2).sum() > 60:
             contrasts.append(float(np.median(liver) - np.median(image[label == 2])))
-    assert 10 < np.mean(contrasts) < 40
-    assert np.ptp(contrasts) > 5
+    assert min(outside) > 0.15
+    assert np.mean(outside) > 0.3, "other organs share the liver's values"
+    assert 15 < np.mean(contrasts) < 40
+    assert min(contrasts) > 5

@@ -42,8 +42,8 @@ def test_fractions_draw_whole_patients() -> None:
 
 
 def test_a_fraction_of_few_patients_is_at_least_one() -> None:
-    # 0.2 of 2 patients rounds to 0
-    rules = Splits(val=SplitRule(fraction=0.2), test=SplitRule(fraction=0.2))
+    # 0.1 of 3 patients rounds to 0
+    rules = Splits(val=SplitRule(fraction=0.1), test=SplitRule(fraction=0.1))
     assert [len(cases) for cases in named(eyes(3), rules).values()] == [2, 2, 2]
 
 

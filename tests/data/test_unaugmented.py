@@ -59,7 +59,8 @@ KINDS = pytest.mark.parametrize("kind", ["plain", "cache", "persistent"])
 
 @KINDS
 def test_everything_from_the_first_random_transform_on_is_left_out(kind: str, tmp_path: Path) -> None:
-    # x + 10; then at random (here always) negated, and 100 added, which is deterministic but works on augmented data
+    # x + 10; then at random (here always) negated, and 100 added, which is deterministic but works on
+    # augmented data
     steps = [Count("x"), RandLambdad("x", _negate), Lambdad("x", lambda x: x + 100)]
     dataset = _dataset(kind, steps, tmp_path)
     assert _values(dataset) == [89, 88, 87]
@@ -68,7 +69,9 @@ def test_everything_from_the_first_random_transform_on_is_left_out(kind: str, tm
 
 
 @KINDS
-@pytest.mark.parametrize("last", [RandLambdad("x", _negate), OneOf([Lambdad("x", _negate)]), PerCaseRandom([])])
+@pytest.mark.parametrize(
+    "last", [RandLambdad("x", _negate), OneOf([Lambdad("x", _negate)]), PerCaseRandom([])]
+)
 def test_whatever_draws_random_numbers_ends_the_view(kind: str, last: Callable, tmp_path: Path) -> None:
     view = unaugmented(_dataset(kind, [Count("x"), last], tmp_path))
     assert _values(view) == [11, 12, 13]
@@ -77,7 +80,11 @@ def test_whatever_draws_random_numbers_ends_the_view(kind: str, last: Callable, 
 
 @KINDS
 def test_without_augmentation_the_view_is_the_whole(kind: str, tmp_path: Path) -> None:
-    assert _values(unaugmented(_dataset(kind, [Count("x"), Lambdad("x", _negate)], tmp_path))) == [-11, -12, -13]
+    assert _values(unaugmented(_dataset(kind, [Count("x"), Lambdad("x", _negate)], tmp_path))) == [
+        -11,
+        -12,
+        -13,
+    ]
 
 
 @pytest.mark.parametrize("kind", ["cache", "persistent"])

@@ -50,8 +50,8 @@ def test_means_over_cases_and_classes_by_hand() -> None:
 
 def test_slices_of_a_volume_are_pooled() -> None:
     # slice 0: prediction 4, label 2 voxels, 2 in common; slice 1: both empty; slice 2: prediction 0, label 2.
-    # Pooled: 2 * 2 / (4 + 4) = 1/2. The mean over slices would be (2/3 + 0) / 2 = 1/3, or 5/9 with the empty one as 1.
-    # The other volume is predicted perfectly: (1/2 + 1) / 2.
+    # Pooled: 2 * 2 / (4 + 4) = 1/2. The mean over slices would be (2/3 + 0) / 2 = 1/3, or 5/9 with the
+    # empty one as 1. The other volume is predicted perfectly: (1/2 + 1) / 2.
     slices = [(4, 2), (0, 0), (0, 2)]
     batches = [
         [_item(f"v/{i:03d}", strip(pred), strip(given), volume="v")] for i, (pred, given) in enumerate(slices)
@@ -82,8 +82,12 @@ def test_a_case_seen_twice_counts_once() -> None:
 
 
 def test_a_padded_slice_is_not_counted_twice_within_its_volume() -> None:
-    # slices: 2 of 2 + 2 right, 0 of 0 + 4: 2 * 2 / (2 + 6) = 1/2; the first slice twice would give 2 * 4 / 12 = 2/3
-    first, second = (_item("v/0", strip(2), strip(2), volume="v"), _item("v/1", strip(0), strip(4), volume="v"))
+    # slices: 2 of 2 + 2 right, 0 of 0 + 4: 2 * 2 / (2 + 6) = 1/2; the first slice twice would give 2 * 4
+    # / 12 = 2/3
+    first, second = (
+        _item("v/0", strip(2), strip(2), volume="v"),
+        _item("v/1", strip(0), strip(4), volume="v"),
+    )
     _, evaluator = _evaluator([[first, second], [first]], ["liver"], num_classes=2)
     evaluator.run()
     assert evaluator.state.metrics["val_mean_dice"] == pytest.approx(0.5)
@@ -150,14 +154,17 @@ def test_outputs_that_do_not_fit_the_batch_are_refused() -> None:
 
 
 def _two_class_table() -> CaseDice:
-    # good: 1 and absent, mean 1; bad, x: 2/3 and 0, mean 1/3; fair: 1 and 2/3, mean 5/6; empty: no class at all
+    # good: 1 and absent, mean 1; bad, x: 2/3 and 0, mean 1/3; fair: 1 and 2/3, mean 5/6; empty: no class
+    # at all
     cases = {
         "good": ([1, 1, 0, 0], [1, 1, 0, 0]),
         "bad, x": ([1, 1, 0, 0], [1, 0, 2, 0]),
         "fair": ([1, 2, 0, 0], [1, 2, 2, 0]),
         "empty": ([0, 0, 0, 0], [0, 0, 0, 0]),
     }
-    items = [_item(case, torch.tensor([pred]), torch.tensor([given])) for case, (pred, given) in cases.items()]
+    items = [
+        _item(case, torch.tensor([pred]), torch.tensor([given])) for case, (pred, given) in cases.items()
+    ]
     metric, evaluator = _evaluator([items], ["liver", "tumour"], num_classes=3)
     evaluator.run()
     return metric

@@ -41,7 +41,8 @@ def test_every_generator_differs_between_epochs_and_seeds(which: int) -> None:
 
 
 def test_seeds_of_runs_and_epochs_do_not_meet() -> None:
-    # run seed 0 in epoch n and run seed 1 in an earlier epoch must not share a seed: the stride is longer than a run
+    # run seed 0 in epoch n and run seed 1 in an earlier epoch must not share a seed: the stride is longer
+    # than a run
     seeds: list[int] = []
     handlers = [EpochStart(seed) for seed in (0, 1)]
     for handler in handlers:
@@ -75,7 +76,9 @@ def test_the_order_of_the_samples_is_drawn_after_the_seed_is_set() -> None:
     orders: list[list[list[int]]] = []
     for first in (0, 2):
         run: list[list[int]] = []
-        trainer = fake_trainer(3, [EpochStart(7)], lambda engine, batch, run=run: run.append(batch.tolist()), loader)
+        trainer = fake_trainer(
+            3, [EpochStart(7)], lambda engine, batch, run=run: run.append(batch.tolist()), loader
+        )
         trainer.state.epoch, trainer.state.iteration = first, first
         trainer.run()
         orders.append(run)

@@ -60,8 +60,8 @@ def _all(count: int) -> dict[str, int]:
 
 def test_first_round_by_hand(tmp_path: Path, given: dict[str, Tensor]) -> None:
     # The prediction is 5 voxels everywhere; given are 5 5 5 1 1 0. Losses 1 - 2 min / sum: 0 0 0 2/3 2/3 1.
-    # The mixture's means are 0 and (2/3 + 2/3 + 1) / 3 = 7/9: a, b, c are clean. There is no correction yet that could
-    # be clean. Of d, e and f, e has an empty proposal and stays as it is.
+    # The mixture's means are 0 and (2/3 + 2/3 + 1) / 3 = 7/9: a, b, c are clean. There is no correction
+    # yet that could be clean. Of d, e and f, e has an empty proposal and stays as it is.
     training = Training(tmp_path, given)
     assert training.round(_all(5), CLEANSED_PROPOSED) == {"keep_manual": 3, "keep_pseudo": 1, "relabel": 2}
     assert training.stored() == {"d": 5, "f": 6}
@@ -86,15 +86,18 @@ def test_first_round_by_hand(tmp_path: Path, given: dict[str, Tensor]) -> None:
 def test_second_round_keeps_clean_corrections_and_renews_noisy_ones(
     tmp_path: Path, given: dict[str, Tensor]
 ) -> None:
-    # Corrections: d with 5 voxels, f with 6. Predicted are 5 for all but f: 1. Given losses: 0 0 0 2/3 2/3 and
-    # 1 - 2 * 0 / 1 = 1 for f. Losses of the corrections: d 0, f 1 - 2 * 1 / 7 = 5/7: d is clean, f is not.
+    # Corrections: d with 5 voxels, f with 6. Predicted are 5 for all but f: 1. Given losses: 0 0 0 2/3
+    # 2/3 and 1 - 2 * 0 / 1 = 1 for f. Losses of the corrections: d 0, f 1 - 2 * 1 / 7 = 5/7: d is clean,
+    # f is not.
     training = Training(tmp_path, given)
     training.round(_all(5), CLEANSED_PROPOSED)
     counts = training.round(_all(5) | {"f": 1}, _all(7) | {"e": 0})
     assert counts == {"keep_manual": 3, "keep_pseudo": 2, "relabel": 1}
     assert training.stored() == {"d": 5, "f": 7}
     assert set(training.store.record(2)["cases"]) == {"f"}
-    assert training.store.record(2)["parameters"]["corrections"]["means"] == pytest.approx([0.0, 5 / 7], abs=0.02)
+    assert training.store.record(2)["parameters"]["corrections"]["means"] == pytest.approx(
+        [0.0, 5 / 7], abs=0.02
+    )
     assert [entry["round"] for entry in training.store.history("f")] == [1, 2]
 
 
@@ -108,7 +111,9 @@ def test_always_renews_also_the_clean_corrections(tmp_path: Path, given: dict[st
     assert training.store.record(2)["parameters"]["renew"] == "always"
 
 
-def test_an_empty_proposal_does_not_replace_a_noisy_correction(tmp_path: Path, given: dict[str, Tensor]) -> None:
+def test_an_empty_proposal_does_not_replace_a_noisy_correction(
+    tmp_path: Path, given: dict[str, Tensor]
+) -> None:
     training = Training(tmp_path, given)
     training.round(_all(5), CLEANSED_PROPOSED)
     counts = training.round(_all(5) | {"f": 1}, _all(0))
@@ -118,7 +123,8 @@ def test_an_empty_proposal_does_not_replace_a_noisy_correction(tmp_path: Path, g
 
 
 def test_a_given_label_that_is_clean_again_stands_again(tmp_path: Path, given: dict[str, Tensor]) -> None:
-    # d is now predicted as it was given: loss 0, clean; its correction ends. f keeps the only one: one sample, clean
+    # d is now predicted as it was given: loss 0, clean; its correction ends. f keeps the only one: one
+    # sample, clean
     training = Training(tmp_path, given)
     training.round(_all(5), CLEANSED_PROPOSED)
     counts = training.round(_all(5) | {"d": 1}, _all(7) | {"e": 0})
@@ -182,7 +188,8 @@ def test_a_case_swept_twice_counts_once(tmp_path: Path, given: dict[str, Tensor]
 
 
 def test_multi_label_channels(tmp_path: Path) -> None:
-    # two channels; a is given as predicted (loss 0), in b the second one is missing: Dice (1 + 0) / 2, loss 1/2
+    # two channels; a is given as predicted (loss 0), in b the second one is missing: Dice (1 + 0) / 2,
+    # loss 1/2
     full, half = torch.cat([strip(4), strip(6)]), torch.cat([strip(4), strip(0)])
     training = Training(tmp_path, {"a": full, "b": half}, num_classes=None)
     training.sweep.predicted = training.sweep.proposed = {"a": full, "b": full}
@@ -206,7 +213,14 @@ def test_place_in_the_world_goes_with_the_proposal(tmp_path: Path, given: dict[s
 @pytest.mark.parametrize(
     ("warm_up", "interval", "max_epochs", "rounds"),
     # from the end of the warm-up every k epochs, but not after the last epoch
-    [(3, 2, 8, [3, 5, 7]), (3, 2, 7, [3, 5]), (1, 1, 4, [1, 2, 3]), (5, 5, 5, []), (0, 4, 9, [4, 8]), (6, 3, 4, [])],
+    [
+        (3, 2, 8, [3, 5, 7]),
+        (3, 2, 7, [3, 5]),
+        (1, 1, 4, [1, 2, 3]),
+        (5, 5, 5, []),
+        (0, 4, 9, [4, 8]),
+        (6, 3, 4, []),
+    ],
 )
 def test_rounds_follow_the_schedule(
     warm_up: int, interval: int, max_epochs: int, rounds: list[int], tmp_path: Path, given: dict[str, Tensor]
@@ -219,7 +233,9 @@ def test_rounds_follow_the_schedule(
     assert training.store.round == len(rounds)
 
 
-def test_a_round_is_logged(tmp_path: Path, given: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_round_is_logged(
+    tmp_path: Path, given: dict[str, Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger="monai_noisylabel"):
         Training(tmp_path, given).round(_all(5), CLEANSED_PROPOSED)
     expected = "Label round 1 after epoch 1: 3 keep_manual, 1 keep_pseudo, 2 relabel of 6; two components."
@@ -252,7 +268,8 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
     # the second rank is padded with the first sample of the first one, as by a sampler of even shares
     one, two = LabelStore(tmp_path / "one"), LabelStore(tmp_path / "two")
     counts = cleanse(0, str(one.root), [CASES])
-    # second round: corrections of d with loss 0 and f with loss 1 - 10/11, of which the mixture cuts off f; e is empty
+    # second round: corrections of d with loss 0 and f with loss 1 - 10/11, of which the mixture cuts off
+    # f; e is empty
     assert counts == {"labels_keep_manual": 3, "labels_keep_pseudo": 2, "labels_relabel": 1}
     found = run_on_two(cleanse, str(two.root), [CASES[0::2], [*CASES[1::2], CASES[0]]])
     assert found == [counts, counts]

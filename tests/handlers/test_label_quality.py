@@ -46,7 +46,11 @@ def test_the_mean_is_the_mean_over_classes_and_absent_classes_do_not_count() -> 
 
 
 def test_multi_label_channels_are_the_classes() -> None:
-    item = {"case": "a", "label": torch.tensor([[[1, 1]], [[1, 0]]]), "pseudo_label": torch.tensor([[[1, 1]], [[0, 1]]])}
+    item = {
+        "case": "a",
+        "label": torch.tensor([[[1, 1]], [[1, 0]]]),
+        "pseudo_label": torch.tensor([[[1, 1]], [[0, 1]]]),
+    }
     found = measure_labels([item], ["lung", "heart"], None, truth_key=None).summary()["cleansed_to_given"]
     assert found == {"mean": 0.5, "lung": 1.0, "heart": 0.0}
 
@@ -59,7 +63,10 @@ def test_without_truth_and_without_cleansing_there_is_nothing_to_compare() -> No
 
 def test_without_cleansing_the_noise_is_measured() -> None:
     summary = measure_labels([_item("a", 1, truth=4)], ["liver"], 2).summary()
-    assert summary == {"cases": 1, "given_to_clean": {"mean": pytest.approx(0.4), "liver": pytest.approx(0.4)}}
+    assert summary == {
+        "cases": 1,
+        "given_to_clean": {"mean": pytest.approx(0.4), "liver": pytest.approx(0.4)},
+    }
 
 
 def test_the_truth_is_not_looked_at_where_it_is_unknown() -> None:
@@ -83,7 +90,8 @@ def test_a_change_in_one_class_is_a_change_of_the_case() -> None:
 
 
 def test_ranking_lists_the_most_changed_first_and_equal_ones_by_name() -> None:
-    # z: 2 * 1 / 4 = 0.5; b and a are unchanged; "c, d": emptied, 0; e: empty before and after, nothing to doubt
+    # z: 2 * 1 / 4 = 0.5; b and a are unchanged; "c, d": emptied, 0; e: empty before and after, nothing to
+    # doubt
     items = [_item("z", 3, 1), _item("b", 2, 2), _item("a", 2, 2), _item("c, d", 4, 0), _item("e", 0, 0)]
     assert measure_labels(items, ["liver"], 2, truth_key=None).ranking().splitlines() == [
         "rank,case,dice_to_given,dice_to_given_liver",

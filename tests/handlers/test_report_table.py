@@ -20,7 +20,11 @@ def _printed(summary: dict[str, Any]) -> list[list[str]]:
     text = io.StringIO()
     print_report(summary, Path("out"), Console(file=text, width=100))
     lines = text.getvalue().replace("┃", "│").splitlines()
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if set(line) - set("━─┏┡└┓┩┘┳╇┴┼├┤ ")]
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in lines
+        if set(line) - set("━─┏┡└┓┩┘┳╇┴┼├┤ ")
+    ]
 
 
 def test_both_models_and_all_labels(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a whole run leaves behind, on a network whose one weight is the size of the structure that it predicts."""
+"""What a run leaves behind, on a network whose one weight is the size of the structure it predicts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import csv
 import json
 import math
 import re
-import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,8 @@ import pytest
 import torch
 from handler_fakes import fake_evaluator, fake_trainer
 from ignite.engine import Engine
-from matplotlib.image import imread
 from monai.data import CacheDataset, Dataset
-from monai.engines import Evaluator, Trainer
+from monai.engines import Evaluator
 from monai.handlers import ValidationHandler
 from monai.transforms import Compose, RandLambdad
 from torch import Tensor, nn
@@ -34,7 +31,9 @@ def patch(count: int, shape: tuple[int, ...] = (4, 6)) -> Tensor:
     return label
 
 
-def _item(case: str, given: int, used: int | None = None, truth: int | None = None, **more: Any) -> dict[str, Any]:
+def _item(
+    case: str, given: int, used: int | None = None, truth: int | None = None, **more: Any
+) -> dict[str, Any]:
     item = {"case": case, "image": torch.arange(24.0).view(1, 4, 6), "label": patch(given), **more}
     item |= {} if used is None else {"pseudo_label": patch(used)}
     return item | ({} if truth is None else {"clean_label": patch(truth)})
@@ -44,8 +43,16 @@ def _item(case: str, given: int, used: int | None = None, truth: int | None = No
 CLEANSED = [_item("a", 1, 4, 4), _item("b", 4, 4, 4)]
 
 
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was to be drawn; the picture has tests of its own."""
+    calls: list[Any] = []
+    monkeypatch.setattr(run_report, "draw_report", lambda *arguments: calls.append(arguments))
+    return calls
+
+
 class Run:
-    """A run in which the network's weight, the size of what it predicts, is ``sizes[epoch - 1]`` after each epoch.
+    """A run in which the network's weight, the size that it predicts, is ``sizes[epoch - 1]`` in each epoch.
 
     The validation case has 5 voxels and the test case 6.
     """
@@ -64,7 +71,9 @@ class Run:
         self.history = RunHistory()
         best = BestModel(self.network, folder / "models" / "model.pt", self.history)
         validator, self.tester = self._evaluator("val", 5, [best]), self._evaluator("test", 6)
-        steps = Compose([RandLambdad("label", lambda label: 0 * label)])  # an augmentation that would spoil the report
+        steps = Compose(
+            [RandLambdad("label", lambda label: 0 * label)]
+        )  # an augmentation that would spoil the report
         self.report = RunReport(
             folder / "eval",
             self.history,
@@ -112,8 +121,14 @@ def test_both_models_on_the_test_set_by_hand(tmp_path: Path) -> None:
     # Test (6 voxels): 2 * 3 / 9 = 2/3, 2 * 5 / 11 = 10/11, 2 * 6 / 14 = 6/7
     run = Run(tmp_path, [3, 5, 8])
     dice = run.run()["test_dice"]
-    assert dice["b_model"] == {"epoch": 2, "dice": {"mean": pytest.approx(10 / 11), "liver": pytest.approx(10 / 11)}}
-    assert dice["l_model"] == {"epoch": 3, "dice": {"mean": pytest.approx(6 / 7), "liver": pytest.approx(6 / 7)}}
+    assert dice["b_model"] == {
+        "epoch": 2,
+        "dice": {"mean": pytest.approx(10 / 11), "liver": pytest.approx(10 / 11)},
+    }
+    assert dice["l_model"] == {
+        "epoch": 3,
+        "dice": {"mean": pytest.approx(6 / 7), "liver": pytest.approx(6 / 7)},
+    }
     assert dice["last_10_mean"] == pytest.approx((2 / 3 + 10 / 11 + 6 / 7) / 3)
     assert run.network.weight.item() == 8.0, "the network must end as the L-model"
 
@@ -132,7 +147,11 @@ def test_rows_of_the_epochs(tmp_path: Path) -> None:
     # validated and tested every other epoch: a number must not be repeated in the epochs between
     assert [row["val_mean_dice"] for row in rows] == ["", "1.0", "", str(10 / 11)]
     assert [row["test_mean_dice"] for row in rows] == ["", str(10 / 11), "", "1.0"]
-    assert set(rows[0]) == {"epoch", "train_loss", *(f"{k}_mean_dice{c}" for k in ("val", "test") for c in ("", "_liver"))}
+    assert set(rows[0]) == {
+        "epoch",
+        "train_loss",
+        *(f"{k}_mean_dice{c}" for k in ("val", "test") for c in ("", "_liver")),
+    }
 
 
 def test_counts_of_a_label_round_stand_in_its_epoch_alone(tmp_path: Path) -> None:
@@ -176,10 +195,7 @@ def test_a_resumed_run_appends_to_its_rows(tmp_path: Path) -> None:
 
 
 def test_without_a_defined_validation_there_is_no_b_model(tmp_path: Path) -> None:
-    run = Run(tmp_path, [3, 5], interval=5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dice = run.run()["test_dice"]
+    dice = Run(tmp_path, [3, 5], interval=5).run()["test_dice"]
     assert set(dice) == {"l_model", "last_10_mean"}
     assert dice["l_model"]["dice"]["mean"] == pytest.approx(10 / 11)
     assert dice["last_10_mean"] is None
@@ -224,7 +240,11 @@ def test_rounds_settings_and_length_are_in_the_summary(tmp_path: Path) -> None:
         {"round": 2, "epoch": 5, "decisions": {"relabel": 1}},
     ]
     assert summary["settings"] == {"method": "self_cleansing", "size": [8, 8]}
-    assert (summary["epochs"], summary["classes"], summary["threads"]) == (2, ["liver"], torch.get_num_threads())
+    assert (summary["epochs"], summary["classes"], summary["threads"]) == (
+        2,
+        ["liver"],
+        torch.get_num_threads(),
+    )
     assert 0 <= summary["seconds"] < 600
 
 
@@ -236,41 +256,16 @@ def test_the_run_ends_with_a_table(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"{tmp_path / 'eval'}/summary.json" in printed
 
 
-@pytest.mark.parametrize(
-    ("items", "options", "rows", "columns"),
-    [
-        # curves above, then one row for each case that was changed, with the clean label only where it is known
-        (CLEANSED, {"truth_known": True}, 1, 3),
-        (CLEANSED, {}, 1, 2),
-        ([_item(f"{i}", i, 9) for i in range(1, 7)], {}, 4, 2),  # no more than four cases
-        ([_item("a", 3, 3), _item("b", 0, 0)], {}, 2, 2),  # nothing changed
-        ([_item("a", 3), _item("b", 24)], {}, 2, 1),  # nothing to compare; a label without an edge
-    ],
-)
-def test_picture(
-    items: list[dict[str, Any]], options: Mapping[str, Any], rows: int, columns: int, tmp_path: Path
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        Run(tmp_path, [3, 5], items=items, **options).run()
-    picture = imread(tmp_path / "eval" / "report.png")
-    # 110 dots per inch: 2.6 inches per column, at least three; 3.2 inches of curves and 2.6 per row
-    assert picture.shape[:2] == pytest.approx((110 * (3.2 + 2.6 * rows), 110 * 2.6 * max(3, columns)), abs=1)
-    assert picture.std() > 0.05, "an empty page"
-    assert not list((tmp_path / "eval").glob(".*")), "no draft may be left"
-
-
-def test_volumes_and_multi_label_colour_pictures(tmp_path: Path) -> None:
-    volume = {"image": torch.rand(1, 4, 6, 3), "label": patch(9, (4, 6, 3)), "pseudo_label": patch(20, (4, 6, 3))}
-    Run(tmp_path, [5], items=[{"case": "volume", **volume}]).run()
-    assert (tmp_path / "eval" / "report.png").exists()
-    label = torch.cat([patch(6), patch(12)])
-    items = [{"case": "colour", "image": torch.rand(3, 4, 6), "label": label, "pseudo_label": label.flip(0)}]
-    run = Run(tmp_path / "colour", [5], items=items)
-    run.report.classes, run.report.num_classes = ("liver",), None
-    run.report.dataset = Dataset([{**items[0], "label": label[:1], "pseudo_label": label[1:]}], Compose([]))
+def test_the_picture_is_drawn_of_the_training_set_as_it_is(tmp_path: Path, drawn: list[Any]) -> None:
+    run = Run(tmp_path, [3, 5], truth_known=True)
     run.run()
-    assert (tmp_path / "colour" / "eval" / "report.png").exists()
+    history, items, quality, path, num_classes, truth_known = drawn[0]
+    assert history is run.history
+    assert [int(items[i]["label"].sum()) for i in range(len(items))] == [1, 4], (
+        "augmentation empties the labels"
+    )
+    assert list(quality.cleansed_to_given) == ["a", "b"]
+    assert (path, num_classes, truth_known) == (tmp_path / "eval" / "report.png", 2, True)
 
 
 def test_the_training_set_is_read_without_augmentation_and_stays_cached(tmp_path: Path) -> None:
@@ -292,8 +287,7 @@ def test_what_is_undefined_stays_readable(tmp_path: Path) -> None:
 def test_other_ranks_evaluate_but_do_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_report, "is_main", lambda: False)
     run = Run(tmp_path, [3, 5])
-    trainer: Trainer = run.trainer
-    trainer.run()
+    run.trainer.run()
     assert not (tmp_path / "eval").exists()
     assert run.tester.state.epoch == 2
     assert run.history.rows[1]["test_mean_dice"] == pytest.approx(10 / 11)

@@ -82,7 +82,8 @@ def test_at_the_ends_of_the_ramp_the_other_label_is_not_looked_at(epoch: int, ig
 
 
 def test_gradient_is_the_ramped_sum_of_both_gradients() -> None:
-    # d/dz mean over 8 voxels of (z - y)^2 = 2 (z - y) / 8; z = 3: 4/8 for y = 1 and 2/8 for y' = 2; half of each: 3/8
+    # d/dz mean over 8 voxels of (z - y)^2 = 2 (z - y) / 8; z = 3: 4/8 for y = 1 and 2/8 for y' = 2; half
+    # of each: 3/8
     loss = SelfCleansingLoss(WeightedSquare(), max_epochs=10)
     loss.epoch = 3
     logits = torch.full((2, 1, 2, 2), 3.0, requires_grad=True)
@@ -103,7 +104,8 @@ def test_multi_class_dice_of_two_and_three_dimensions(shape: tuple[int, ...]) ->
 
 
 def test_multi_label_channels_are_halved_in_order() -> None:
-    # channels y1 y2 y'1 y'2 = 0 1 2 3, z = (0, 1): equal to the given label, 2 away from the pseudo-label everywhere
+    # channels y1 y2 y'1 y'2 = 0 1 2 3, z = (0, 1): equal to the given label, 2 away from the pseudo-label
+    # everywhere
     loss = SelfCleansingLoss(WeightedSquare(), max_epochs=10)
     target = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 3, 3)
     logits = torch.arange(2.0).view(1, 2, 1, 1).expand(1, 2, 3, 3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from monai_noisylabel.selection import CleanSplit, split_clean
+from monai_noisylabel.selection import CleanSplit, gmm, split_clean
 
 
 def two_groups(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -196,9 +196,9 @@ def test_wide_clean_component_does_not_claim_the_largest_losses() -> None:
     assert is_a_threshold(losses, split)
 
 
-def test_losses_up_to_the_smaller_mean_are_clean_even_where_a_large_group_outweighs_them() -> None:
-    # A few wide losses around 0.485 among 300 tight ones at 0.50: even at the smaller mean the tight density is
-    # the larger one, so that by posterior alone nothing would be clean.
+def test_losses_up_to_the_smaller_mean_are_clean_beside_a_large_tight_group() -> None:
+    # A few wide losses around 0.485 among 300 tight ones at 0.50: even at the smaller mean the tight density
+    # is the larger one, so that by posterior alone nothing would be clean.
     quantiles = norm.ppf(np.linspace(0.01, 0.99, 40))
     losses = np.concatenate([np.random.default_rng(0).normal(0.50, 0.01, 300), 0.485 + 0.15 * quantiles])
     split = split_clean(losses)
@@ -246,6 +246,14 @@ def test_auto_stays_with_two_where_there_are_two() -> None:
     auto = split_clean(losses, components="auto")
     assert auto.reason == "two components (chosen by BIC)"
     assert np.array_equal(auto.clean, truth)
+
+
+def test_a_fit_that_does_not_converge_is_reported_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gmm, "_ITERATIONS", 1)
+    losses = np.random.default_rng(0).random(50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert split_clean(losses).reason == "two components; the fit did not converge"
 
 
 def test_input_is_left_alone_and_lists_of_float32_are_fine() -> None:

@@ -16,7 +16,9 @@ CASES = [f"case_{number}" for number in range(7)]
 
 
 def _augment(seed: int = 0) -> PerCaseRandom:
-    return PerCaseRandom([RandScaleIntensityd("image", factors=0.5, prob=1.0), RandFlipd("image", prob=0.5)], seed)
+    return PerCaseRandom(
+        [RandScaleIntensityd("image", factors=0.5, prob=1.0), RandFlipd("image", prob=0.5)], seed
+    )
 
 
 def _item(case: str) -> dict[str, Any]:
@@ -29,7 +31,9 @@ def _draw(augment: PerCaseRandom, case: str = "case_0") -> torch.Tensor:
 
 def _epoch(loader: DataLoader) -> dict[str, torch.Tensor]:
     return {
-        case: image for batch in loader for case, image in zip(batch["case"], batch["image"].as_tensor(), strict=True)
+        case: image
+        for batch in loader
+        for case, image in zip(batch["case"], batch["image"].as_tensor(), strict=True)
     }
 
 
@@ -59,7 +63,8 @@ def test_global_seeds_make_no_difference() -> None:
 
 
 def test_cases_and_epochs_are_spread_evenly() -> None:
-    # 1000 scale factors 1 + u, u ~ U(-0.5, 0.5): mean 1, standard deviation of the mean 0.289 / sqrt(1000) = 0.0091
+    # 1000 scale factors 1 + u, u ~ U(-0.5, 0.5): mean 1, standard deviation of the mean 0.289 / sqrt(1000)
+    # = 0.0091
     augment = PerCaseRandom([RandScaleIntensityd("image", factors=0.5, prob=1.0)])
     factors = []
     for augment.epoch in range(10):

@@ -19,15 +19,16 @@ def _stacked(region: list[int], features: list[list[float]]) -> Tensor:
     return torch.stack([-predicted, 2 * predicted - 1, *map(torch.tensor, features)]).unsqueeze(1)
 
 
-# Voxels 0 and 1 look like (1, 0), voxel 2 like (0, 5), voxel 3 like (0, 1), voxel 4 like (1, 0); predicted are 0, 1, 2.
+# Voxels 0 and 1 look like (1, 0), voxel 2 like (0, 5), voxel 3 like (0, 1), voxel 4 like (1, 0);
+# predicted are 0, 1, 2.
 ROW = _stacked([1, 1, 1, 0, 0], [[1.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 5.0, 1.0, 0.0]])
 
 
 @pytest.mark.parametrize(
     ("variant", "expected"),
     [
-        # Degrees of the cells 0, 1, 2: 2, 2, 1; scaled 1, 1, 0; above 0.7 are 0 and 1, so the prototype is (1, 0).
-        # Similarity 1 at voxels 0, 1, 4 and 0 elsewhere.
+        # Degrees of the cells 0, 1, 2: 2, 2, 1; scaled 1, 1, 0; above 0.7 are 0 and 1, so the prototype
+        # is (1, 0). Similarity 1 at voxels 0, 1, 4 and 0 elsewhere.
         ("prototype", [1, 1, 0, 0, 1]),
         # Mean feature (2, 5) / 3, direction (0.371, 0.928): 0.371 at voxels 0, 1, 4, 0.928 at 2 and 3.
         ("average", [0, 0, 1, 1, 0]),
@@ -55,24 +56,29 @@ def test_variants_by_hand(variant: Any, expected: list[int]) -> None:
     ],
 )
 def test_options_reach_the_correction(option: dict[str, Any], expected: list[int]) -> None:
-    assert PrototypeRelabeld("pred", num_outputs=2, **option)({"pred": ROW})["candidate"].tolist() == [[expected]]
+    assert PrototypeRelabeld("pred", num_outputs=2, **option)({"pred": ROW})["candidate"].tolist() == [
+        [expected]
+    ]
 
 
 def test_sigma_chooses_the_prototypes() -> None:
-    # Unit features at 0, 30 and 90 degrees: degrees 1 + c30 + 0 = 1.866, c30 + 1 + c60 = 2.366, 0 + c60 + 1 = 1.5;
-    # scaled 0.423, 1, 0. sigma 0.7: prototype 30 degrees, similarity 0.866, 1, 0.5 -> voxels 0 and 1.
-    # sigma 0.4: 0 and 30 degrees; similarity to voxel 0 (1 + 0.866) / 2, to voxel 1 the same, to voxel 2 0.25.
-    # mu 0.9 tells them apart: 0.866 is below it, 0.933 above.
+    # Unit features at 0, 30 and 90 degrees: degrees 1 + c30 + 0 = 1.866, c30 + 1 + c60 = 2.366, 0 + c60 +
+    # 1 = 1.5; scaled 0.423, 1, 0. sigma 0.7: prototype 30 degrees, similarity 0.866, 1, 0.5 -> voxels 0
+    # and 1. sigma 0.4: 0 and 30 degrees; similarity to voxel 0 (1 + 0.866) / 2, to voxel 1 the same, to
+    # voxel 2 0.25. mu 0.9 tells them apart: 0.866 is below it, 0.933 above.
     row = _stacked([1, 1, 1], [[1.0, 3**0.5 / 2, 0.0], [0.0, 0.5, 1.0]])
     found = [
-        PrototypeRelabeld("pred", num_outputs=2, sigma=sigma, mu=0.9)({"pred": row})["candidate"].flatten().tolist()
+        PrototypeRelabeld("pred", num_outputs=2, sigma=sigma, mu=0.9)({"pred": row})["candidate"]
+        .flatten()
+        .tolist()
         for sigma in (0.7, 0.4)
     ]
     assert found == [[0, 1, 0], [1, 1, 0]]
 
 
 def test_holes_are_filled_up_to_the_size_asked_for() -> None:
-    # a square of 5 x 5 with a hole of one voxel, whose feature is another one: the hole is 1/24 of the foreground
+    # a square of 5 x 5 with a hole of one voxel, whose feature is another one: the hole is 1/24 of the
+    # foreground
     features = torch.zeros(2, 7, 7)
     features[0, 1:6, 1:6] = 1.0
     features[:, 3, 3] = torch.tensor([0.0, 1.0])
@@ -111,7 +117,9 @@ def test_an_empty_prediction_proposes_nothing() -> None:
 
 
 def test_half_precision_and_metadata_are_accepted() -> None:
-    item = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected")({"pred": MetaTensor(ROW.bfloat16())})
+    item = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected")(
+        {"pred": MetaTensor(ROW.bfloat16())}
+    )
     assert item["corrected"].tolist() == [[[1, 1, 0, 0, 1]]]
     assert "candidate" not in item
 

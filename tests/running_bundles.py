@@ -1,0 +1,35 @@
+"""Running bundles from tests the way a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+BUNDLES = ("baseline", "self_cleansing")
+
+
+def training_command(bundle: str, folder: Path, phantom: Path, *more: str, config: str = "train.json") -> list[str]:
+    """Arguments of python that train a bundle with a small network on a small phantom into a folder."""
+    root = REPOSITORY / "bundles" / bundle
+    files = [str(root / "configs" / name) for name in config.split("+")]
+    return [
+        *("-m", "monai.bundle", "run", "--config_file", files[0] if len(files) == 1 else str(files)),
+        *("--bundle_root", str(root), "--ckpt_dir", str(folder / "models"), "--output_dir", str(folder / "eval")),
+        *("--dataset_dir", str(phantom), "--network_def#channels", "[4,4,8,8]"),
+        *more,
+    ]
+
+
+def run(arguments: list[str], timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python ARGUMENTS`` with one thread and return what it printed."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        check=False,
+    )
