@@ -87,9 +87,7 @@ def check(
     if report.problems:
         console.print(_table(report, max_problems))
     style = "green" if report.safe else "bold red"
-    console.print(
-        f"{report.manifest.name}: [{style}]{escape(report.verdict)}[/]", soft_wrap=True, highlight=False
-    )
+    console.print(f"{report.manifest.name}: [{style}]{escape(report.verdict)}[/]", soft_wrap=True, highlight=False)
     raise typer.Exit(0 if report.safe else UNSAFE)
 
 
@@ -101,9 +99,7 @@ def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, 
 
     loaded = load_manifest(manifest)
     columns = (TextColumn("Reading files"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("read", total=None)
         folder = dataset_folder(loaded, dataset_dir)
         return check_dataset(

@@ -85,9 +85,7 @@ def allowed(part: str, layer: int, name: str) -> bool:
     return layer_of(target) == layer and layer in (0, 2)
 
 
-@pytest.mark.parametrize(
-    ("module", "path"), [pytest.param(*item, id=item[0] or PACKAGE) for item in modules()]
-)
+@pytest.mark.parametrize(("module", "path"), [pytest.param(*item, id=item[0] or PACKAGE) for item in modules()])
 def test_imports_go_down_only(module: str, path: Path) -> None:
     inside = f"{PACKAGE}.{module}" if module else PACKAGE
     package = inside if path.name == "__init__.py" else inside.rpartition(".")[0]

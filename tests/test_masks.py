@@ -33,9 +33,7 @@ def test_masks_of_a_volume_keep_its_axes(make: Make) -> None:
     label = make(np.arange(24).reshape(1, 2, 3, 4) % 3)
     masks = to_masks(label, num_classes=3)
     assert tuple(masks.shape) == (2, 2, 3, 4)
-    assert (
-        int(masks[0].sum()) == int(masks[1].sum()) == 8
-    )  # 24 voxels, each third one a 1, each third one a 2
+    assert int(masks[0].sum()) == int(masks[1].sum()) == 8  # 24 voxels, each third one a 1, each third one a 2
 
 
 @KINDS
@@ -57,11 +55,7 @@ def test_multi_label_masks_may_overlap(make: Make) -> None:
 @KINDS
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_round_trip(make: Make, multi_label: bool) -> None:
-    values = (
-        np.random.default_rng(0).integers(0, 2, (4, 5, 6))
-        if multi_label
-        else np.arange(30).reshape(1, 5, 6) % 5
-    )
+    values = np.random.default_rng(0).integers(0, 2, (4, 5, 6)) if multi_label else np.arange(30).reshape(1, 5, 6) % 5
     label = make(values.astype(np.uint8))
     again = from_masks(to_masks(label, None if multi_label else 5), multi_label)
     assert again.tolist() == label.tolist()

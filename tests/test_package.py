@@ -94,9 +94,7 @@ def test_setup_lists_every_folder_with_modules() -> None:
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
     assert set(setup()["options"]["packages"].split()) == folders | {"monai_noisylabel.data_manifests"}
     assert (PACKAGE / "py.typed").exists()
-    assert [
-        folder for folder in folders if not (ROOT / folder.replace(".", "/") / "__init__.py").exists()
-    ] == []
+    assert [folder for folder in folders if not (ROOT / folder.replace(".", "/") / "__init__.py").exists()] == []
 
 
 def test_every_imported_library_is_required() -> None:

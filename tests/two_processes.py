@@ -23,9 +23,7 @@ def run_on_two(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     # one clean process imports torch and MONAI, and each rank is a fork of it
     multiprocessing.get_context("forkserver").set_forkserver_preload(["monai_noisylabel"])
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.start_processes(
-            _rank, (function, arguments, folder), nprocs=2, start_method="forkserver"
-        )
+        multiprocessing.start_processes(_rank, (function, arguments, folder), nprocs=2, start_method="forkserver")
         return [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(2)]
 
 

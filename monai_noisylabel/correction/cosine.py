@@ -42,9 +42,7 @@ def cosines(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     for channel in flat:  # accumulating channels is several times faster than a norm across the strided axis
         squares.addcmul_(channel, channel)
     if not torch.isfinite(squares).all():
-        raise ValueError(
-            "features holds NaN, infinity or values too large to square: the network has diverged."
-        )
+        raise ValueError("features holds NaN, infinity or values too large to square: the network has diverged.")
     with torch.autocast(flat.device.type, enabled=False):
         products = directions.to(flat.dtype) @ flat
     return products.mul_(squares.clamp_min_(torch.finfo(flat.dtype).tiny).rsqrt_())

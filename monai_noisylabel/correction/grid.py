@@ -9,9 +9,7 @@ import torch
 __all__ = ["grid_cells"]
 
 
-def grid_cells(
-    spatial_shape: Sequence[int], cells: int = 64, device: torch.device | None = None
-) -> torch.Tensor:
+def grid_cells(spatial_shape: Sequence[int], cells: int = 64, device: torch.device | None = None) -> torch.Tensor:
     """Index of the grid cell each voxel belongs to, of square (2D) or cubic (3D) cells.
 
     The edge of a cell is ``max(1, round(longest axis / cells))`` voxels on every axis; the last cell of an

@@ -107,9 +107,7 @@ def clean_up_label(
     """
     if isinstance(label, torch.Tensor):
         array = label.as_subclass(torch.Tensor).cpu().numpy()
-        cleaned = clean_up_label(
-            array, num_classes, multi_label, min_component=min_component, max_hole=max_hole
-        )
+        cleaned = clean_up_label(array, num_classes, multi_label, min_component=min_component, max_hole=max_hole)
         return torch.from_numpy(cleaned).to(label.device)
     channels = num_classes if multi_label else 1
     if label.shape[0] != channels:

@@ -50,9 +50,7 @@ def representation_degree(cell_features: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def prototypes(
-    features: torch.Tensor, region: torch.Tensor, cells: torch.Tensor, sigma: float = 0.7
-) -> torch.Tensor:
+def prototypes(features: torch.Tensor, region: torch.Tensor, cells: torch.Tensor, sigma: float = 0.7) -> torch.Tensor:
     r"""Features of the grid cells that represent a region best (eq. 4 and 5).
 
     The feature of a cell is the mean over its voxels inside the region; cells without such voxels take no

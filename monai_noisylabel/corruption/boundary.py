@@ -111,9 +111,7 @@ def shift_boundaries(
     if len(amounts) != len(masks):
         raise ValueError(f"{len(masks)} structures need as many amounts, got {len(amounts)}.")
     if overlap:
-        return np.stack(
-            [shift_boundary(mask, amount, spacing) for mask, amount in zip(masks, amounts, strict=True)]
-        )
+        return np.stack([shift_boundary(mask, amount, spacing) for mask, amount in zip(masks, amounts, strict=True)])
     steps = _voxel_steps(spacing, masks.ndim - 1)
     nearest = np.full(masks.shape[1:], np.inf)
     owner = np.full(masks.shape[1:], -1)

@@ -60,15 +60,11 @@ def remove_annotation(
         return np.zeros_like(masks)
     if slices is None:
         if generator is None:
-            raise ValueError(
-                "scope='slice' needs either the slices to clear or a generator to draw them with."
-            )
+            raise ValueError("scope='slice' needs either the slices to clear or a generator to draw them with.")
         slices = draw_slices(masks, generator)
     outside = [index for index in slices if not 0 <= index < masks.shape[-1]]
     if outside:
-        raise ValueError(
-            f"slices {outside} are outside the volume, which has slices 0 to {masks.shape[-1] - 1}."
-        )
+        raise ValueError(f"slices {outside} are outside the volume, which has slices 0 to {masks.shape[-1] - 1}.")
     kept = masks.copy()
     kept[..., list(slices)] = False
     return kept

@@ -63,17 +63,9 @@ class NoiseRecipe:
         for field, choices in (("model", Model), ("scope", Scope), ("unit", Unit)):
             value = getattr(self, field)
             if value not in get_args(choices):
-                raise ValueError(
-                    f"Noise recipe: {field} must be one of {list(get_args(choices))}, got {value!r}."
-                )
-        if (
-            isinstance(self.alpha, bool)
-            or not isinstance(self.alpha, int | float)
-            or not 0 <= self.alpha <= 1
-        ):
-            raise ValueError(
-                f"Noise recipe: alpha must be a probability between 0 and 1, got {self.alpha!r}."
-            )
+                raise ValueError(f"Noise recipe: {field} must be one of {list(get_args(choices))}, got {value!r}.")
+        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
+            raise ValueError(f"Noise recipe: alpha must be a probability between 0 and 1, got {self.alpha!r}.")
         if isinstance(self.beta, bool) or not isinstance(self.beta, int) or self.beta < 1:
             raise ValueError(f"Noise recipe: beta must be an integer of at least 1, got {self.beta!r}.")
 
@@ -99,9 +91,7 @@ class NoiseRecipe:
         if isinstance(value, str):
             return cls(model=cast(Model, value))
         if not isinstance(value, Mapping):
-            raise TypeError(
-                f"A noise recipe is a model name or a mapping of fields, got {type(value).__name__}."
-            )
+            raise TypeError(f"A noise recipe is a model name or a mapping of fields, got {type(value).__name__}.")
         fields = [field.name for field in dataclasses.fields(cls)]
         unknown = [key for key in value if key not in fields]
         if unknown:
@@ -192,9 +182,7 @@ def corrupt(
 def _clean_masks(label: np.ndarray, case: str, num_classes: int, multi_label: bool) -> np.ndarray:
     kind, channels = ("multi-label", num_classes) if multi_label else ("multi-class", 1)
     if num_classes < (1 if multi_label else 2):
-        raise ValueError(
-            f"Case {case!r}: a {kind} label of {num_classes} classes has no structure to corrupt."
-        )
+        raise ValueError(f"Case {case!r}: a {kind} label of {num_classes} classes has no structure to corrupt.")
     if label.ndim not in (3, 4) or label.shape[0] != channels:
         raise ValueError(
             f"Case {case!r}: a {kind} label of {num_classes} classes has shape ({channels}, H, W) or "
@@ -219,9 +207,7 @@ def _missing(clean: np.ndarray, case: str, recipe: NoiseRecipe, seed: int) -> tu
         whole: Parameters = {str(number): {"scope": "object"} for number in _present(clean)}
         return remove_annotation(clean), whole
     slices = draw_slices(clean, case_generator(seed, case, "slices"))
-    drawn: Parameters = {
-        str(number): {"scope": "slice", "slices": list(slices)} for number in _present(clean)
-    }
+    drawn: Parameters = {str(number): {"scope": "slice", "slices": list(slices)} for number in _present(clean)}
     return remove_annotation(clean, scope="slice", slices=slices), drawn
 
 
@@ -235,7 +221,5 @@ def _boundary(
 ) -> tuple[np.ndarray, Parameters]:
     numbers = range(1, len(clean) + 1)
     shifts = [draw_boundary_shift(recipe.beta, case_generator(seed, case, number)) for number in numbers]
-    drawn: Parameters = {
-        str(number): {"shift": shifts[number - 1], "unit": recipe.unit} for number in _present(clean)
-    }
+    drawn: Parameters = {str(number): {"shift": shifts[number - 1], "unit": recipe.unit} for number in _present(clean)}
     return shift_boundaries(clean, shifts, spacing, overlap=overlap), drawn

@@ -68,9 +68,7 @@ class NoiseRecord:
         for number, (before, after) in enumerate(zip(clean, noisy, strict=True), start=1):
             old, new = int(np.count_nonzero(before)), int(np.count_nonzero(after))
             if new and not old:
-                raise ValueError(
-                    f"Case {case!r}: structure {number} is in the noisy masks but not in the clean ones."
-                )
+                raise ValueError(f"Case {case!r}: structure {number} is in the noisy masks but not in the clean ones.")
             shared = int(np.count_nonzero(before & after))
             ratio[str(number)] = new / old if old else 1.0
             dice[str(number)] = 2 * shared / (old + new) if old else 1.0

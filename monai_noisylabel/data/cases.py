@@ -65,9 +65,7 @@ class _Files:
         return [path for key, paths in self.found.items() if key not in self.used for path in paths]
 
 
-def find_cases(
-    manifest: Manifest, dataset_dir: str | os.PathLike[str]
-) -> tuple[list[CaseFiles], list[Problem]]:
+def find_cases(manifest: Manifest, dataset_dir: str | os.PathLike[str]) -> tuple[list[CaseFiles], list[Problem]]:
     """Find the cases of a dataset by its layout; no file is opened.
 
     Args:
@@ -84,8 +82,7 @@ def find_cases(
     root = Path(dataset_dir)
     if not root.is_dir():
         raise FileNotFoundError(
-            f"Dataset folder {root} of manifest {manifest.name!r} does not exist. "
-            f"Obtain the dataset: {manifest.source}"
+            f"Dataset folder {root} of manifest {manifest.name!r} does not exist. Obtain the dataset: {manifest.source}"
         )
     images = [_Files(root, template) for template in manifest.layout.images]
     labels = [_Files(root, template) for template in manifest.layout.labels]

@@ -57,11 +57,7 @@ def foreground_slices(
 ) -> list[int]:
     """Slices of a volume, along the last axis after orientation, that hold at least one of the classes."""
     return sorted(
-        {
-            k
-            for file, values in _files_of_classes(case, manifest, classes)
-            for k in facts[file].slices_with(values)
-        }
+        {k for file, values in _files_of_classes(case, manifest, classes) for k in facts[file].slices_with(values)}
     )
 
 
@@ -82,35 +78,23 @@ def _foreground(case: CaseFiles, facts: Mapping[str, FileFacts], manifest: Manif
     return False
 
 
-def _of_image(
-    case: CaseFiles, file: str, facts: FileFacts, manifest: Manifest, spatial_dims: int
-) -> Iterator[Problem]:
+def _of_image(case: CaseFiles, file: str, facts: FileFacts, manifest: Manifest, spatial_dims: int) -> Iterator[Problem]:
     expected = manifest.channels if len(case.images) == 1 else 1
     if spatial_dims == 3 and len(facts.shape) != 3:
         message = "the image has two dimensions, the run needs volumes; set spatial_dims to 2"
         yield Problem(case.case, file, "dimensions", message)
-    if (
-        not is_picture(file) and facts.channels != expected
-    ):  # pictures are converted to grey or colour on reading
+    if not is_picture(file) and facts.channels != expected:  # pictures are converted to grey or colour on reading
         message = f"{facts.channels} channels, the manifest says {expected}"
         yield Problem(case.case, file, "channels", message)
     if not facts.finite:
-        yield Problem(
-            case.case, file, "not finite", "NaN or infinite intensities; replace them, e.g. by the air value"
-        )
+        yield Problem(case.case, file, "not finite", "NaN or infinite intensities; replace them, e.g. by the air value")
     if facts.low == facts.high:
-        yield Problem(
-            case.case, file, "constant image", f"every finite intensity is {facts.low:g}; export it again"
-        )
+        yield Problem(case.case, file, "constant image", f"every finite intensity is {facts.low:g}; export it again")
 
 
-def _of_label(
-    case: CaseFiles, file: str, facts: FileFacts, manifest: Manifest, number: int
-) -> Iterator[Problem]:
+def _of_label(case: CaseFiles, file: str, facts: FileFacts, manifest: Manifest, number: int) -> Iterator[Problem]:
     if facts.channels > 1:
-        message = (
-            f"{facts.channels} channels that differ; give the classes as colours, or a label file per class"
-        )
+        message = f"{facts.channels} channels that differ; give the classes as colours, or a label file per class"
         yield Problem(case.case, file, "channels", message)
         return
     if facts.fractional is not None:
@@ -123,14 +107,10 @@ def _of_label(
     allowed = [manifest.values(name) for name in names]
     if None in allowed:
         if len(present) > 2:
-            message = (
-                f"{len(present)} values {_listed(present)} instead of two; all but 0 count as {names[0]}"
-            )
+            message = f"{len(present)} values {_listed(present)} instead of two; all but 0 count as {names[0]}"
             yield Problem(case.case, file, "label values", message, fatal=False)
         if present and present[0] < 0:
-            yield Problem(
-                case.case, file, "label values", f"negative value {present[0]}; label values start at 0"
-            )
+            yield Problem(case.case, file, "label values", f"negative value {present[0]}; label values start at 0")
         return
     known = {value for values in allowed for value in values or ()} | manifest.background_values
     unknown = [value for value in present if value not in known]
@@ -144,9 +124,7 @@ def _of_pair(case: CaseFiles, image: str, other: str, facts: Mapping[str, FileFa
     """Whether a file lies on the grid of the image."""
     one, two = facts[image], facts[other]
     if one.shape != two.shape:
-        message = (
-            f"{_by(two.shape)} voxels, {image} has {_by(one.shape)}; resample it to the grid of the image"
-        )
+        message = f"{_by(two.shape)} voxels, {image} has {_by(one.shape)}; resample it to the grid of the image"
         yield Problem(case.case, other, "shape", message)
         return
     if one.affine is None or two.affine is None:
@@ -161,9 +139,7 @@ def _of_pair(case: CaseFiles, image: str, other: str, facts: Mapping[str, FileFa
     corners = np.array(np.meshgrid(*extent, [1], indexing="ij")).reshape(4, -1)
     shift = float(np.linalg.norm((first - second) @ corners, axis=0).max())
     if not shift <= SHIFT_ALLOWED * float(np.linalg.norm(first[:3, :3], axis=0).min()):
-        message = (
-            f"its affine puts it up to {shift:.3g} mm away from {image}; write both with the same header"
-        )
+        message = f"its affine puts it up to {shift:.3g} mm away from {image}; write both with the same header"
         yield Problem(case.case, other, "affine", message)
 
 

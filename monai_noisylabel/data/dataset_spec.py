@@ -145,9 +145,7 @@ def load_dataset(
     )
     items = {split: _items(report, report.splits[split], dims, chosen) for split in SPLITS}
     notes = [problem for problem in report.problems if not problem.fatal]
-    spec = DatasetSpec(
-        manifest, report.dataset_dir, chosen, dims, **items, left_out=report.left_out, notes=notes
-    )
+    spec = DatasetSpec(manifest, report.dataset_dir, chosen, dims, **items, left_out=report.left_out, notes=notes)
     empty = [split for split in SPLITS if not items[split]]
     if empty:
         raise ValueError(

@@ -106,7 +106,5 @@ def _restored(entry: dict[str, object]) -> FileFacts:
         value = fields[name]
         fields[name] = tuple(value) if isinstance(value, list) else value
     if isinstance(slices := fields["slices"], dict):
-        fields["slices"] = {
-            int(value): [(start, stop) for start, stop in runs] for value, runs in slices.items()
-        }
+        fields["slices"] = {int(value): [(start, stop) for start, stop in runs] for value, runs in slices.items()}
     return FileFacts(**fields)  # type: ignore[arg-type]

@@ -109,9 +109,7 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     array, meta = reader.get_data(reader.read(str(path)))
     files = sum(not file.name.startswith(".") for file in path.iterdir()) if path.is_dir() else 1
     if files not in (1, array.shape[2]):  # ITK passes over files that it cannot read
-        raise ValueError(
-            f"{files} files give {array.shape[2]} slices: one is damaged, or belongs to another series"
-        )
+        raise ValueError(f"{files} files give {array.shape[2]} slices: one is damaged, or belongs to another series")
     return np.asarray(array), _checked(meta["affine"])
 
 

@@ -130,8 +130,7 @@ def to_json(value: object, what: str) -> str:
         return json.dumps(value, default=plain)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{what} cannot be written as JSON: {error}. "
-            "Give numbers, strings, booleans, lists or dictionaries."
+            f"{what} cannot be written as JSON: {error}. Give numbers, strings, booleans, lists or dictionaries."
         ) from error
 
 

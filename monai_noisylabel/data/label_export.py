@@ -92,24 +92,17 @@ def export_labels(
     """
     if dataset_dir is not None and lies_in(out_dir, dataset_dir):
         raise ValueError(
-            f"{out_dir} lies in the dataset folder {dataset_dir}, which must stay untouched. "
-            "Export to another folder."
+            f"{out_dir} lies in the dataset folder {dataset_dir}, which must stay untouched. Export to another folder."
         )
     names = [str(number) for number in range(1, len(class_values) + 1)] if classes is None else list(classes)
     if len(names) != len(class_values):
-        raise ValueError(
-            f"classes names {len(names)} classes, class_values has the values of {len(class_values)}."
-        )
+        raise ValueError(f"classes names {len(names)} classes, class_values has the values of {len(class_values)}.")
     if round:
         store.record(round)  # a round that does not exist is no fault of the single cases
     groups: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        groups[item["case"].rpartition("/")[0] if item.get("slice") is not None else item["case"]].append(
-            item
-        )
-    originals = {
-        Path(path).resolve() for group in groups.values() for item in group for path in _given_files(item)
-    }
+        groups[item["case"].rpartition("/")[0] if item.get("slice") is not None else item["case"]].append(item)
+    originals = {Path(path).resolve() for group in groups.values() for item in group for path in _given_files(item)}
     report = ExportReport()
     for case, group in groups.items():
         try:
@@ -140,9 +133,7 @@ def _corrected(
     """The corrected values of each file to write, with the original it is like, by the ending of its name."""
     channels = len(stored[0].label)
     if len(sources) not in (1, channels):
-        raise ValueError(
-            f"{len(sources)} given label files do not fit a stored label of {channels} channel(s)"
-        )
+        raise ValueError(f"{len(sources)} given label files do not fit a stored label of {channels} channel(s)")
     if channels == 1:
         label = _on_original_grid(stored, sources[0], 0)
         if label.max() > len(class_values):
@@ -204,16 +195,12 @@ def _given_files(item: Item) -> list[str]:
 
 def _file_name(case: str) -> str:
     """Path of a case below the export folder: "/" makes folders, everything else special is quoted."""
-    return "/".join(
-        quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/")
-    )
+    return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
 
 
 def _check_targets(targets: Iterable[Path], originals: Collection[Path], overwrite: bool) -> None:
     for target in targets:
         if target.resolve() in originals:
-            raise FileExistsError(
-                f"{target} is an original label file, which is never written; export elsewhere"
-            )
+            raise FileExistsError(f"{target} is an original label file, which is never written; export elsewhere")
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists; export elsewhere, or allow overwrite")

@@ -72,18 +72,12 @@ def checked_geometry(geometry: Mapping[str, Any], spatial_shape: Sequence[int], 
         or not np.isfinite(affine).all()
         or np.linalg.matrix_rank(affine) < len(affine)
     ):
-        raise ValueError(
-            f"Geometry of case {case!r}: affine must be an invertible 4x4 matrix, got {affine.tolist()}."
-        )
+        raise ValueError(f"Geometry of case {case!r}: affine must be an invertible 4x4 matrix, got {affine.tolist()}.")
     shape = [int(size) for size in geometry["shape"]]
     index = geometry.get("slice")
-    if shape[: len(spatial_shape)] != list(spatial_shape) or len(shape) != len(spatial_shape) + (
-        index is not None
-    ):
+    if shape[: len(spatial_shape)] != list(spatial_shape) or len(shape) != len(spatial_shape) + (index is not None):
         kind = "label" if index is None else "slice"
-        raise ValueError(
-            f"Geometry of case {case!r}: shape {shape} does not fit the {kind} of {list(spatial_shape)}."
-        )
+        raise ValueError(f"Geometry of case {case!r}: shape {shape} does not fit the {kind} of {list(spatial_shape)}.")
     checked: dict[str, Any] = {"affine": _lifted(affine).tolist(), "shape": shape}
     if index is not None:
         if not 0 <= int(index) < shape[2]:

@@ -46,9 +46,7 @@ def count_changes(label: np.ndarray, reference: np.ndarray) -> dict[str, dict[st
         {'1': {'added': 0, 'removed': 1}, '2': {'added': 1, 'removed': 0}}
     """
     if label.shape != reference.shape:
-        raise ValueError(
-            f"the label has shape {label.shape}, its reference {reference.shape}; they must be equal"
-        )
+        raise ValueError(f"the label has shape {label.shape}, its reference {reference.shape}; they must be equal")
     changed = label != reference
     if len(label) == 1:
         added, removed = (np.bincount(array[changed], minlength=256) for array in (label, reference))
@@ -57,17 +55,14 @@ def count_changes(label: np.ndarray, reference: np.ndarray) -> dict[str, dict[st
     axes = tuple(range(1, label.ndim))
     added, removed = ((changed & (array > 0)).sum(axes) for array in (label, reference))
     return {
-        str(i + 1): {"added": int(a), "removed": int(r)}
-        for i, (a, r) in enumerate(zip(added, removed, strict=True))
+        str(i + 1): {"added": int(a), "removed": int(r)} for i, (a, r) in enumerate(zip(added, removed, strict=True))
     }
 
 
 def changes_in(folder: Path) -> Iterator[Path]:
     """Files of a folder that change a case, sorted by name; none if there is no such folder."""
     if folder.is_dir():
-        yield from sorted(
-            path for path in folder.iterdir() if path.suffix in (LABEL_SUFFIX, WITHDRAWN_SUFFIX)
-        )
+        yield from sorted(path for path in folder.iterdir() if path.suffix in (LABEL_SUFFIX, WITHDRAWN_SUFFIX))
 
 
 def write_record(
@@ -136,11 +131,7 @@ def round_problems(folder: Path, previous: Path | None) -> Iterator[str]:
     except CorruptLabelError as error:
         yield str(error)
         return
-    if (
-        previous is not None
-        and previous.is_file()
-        and record["previous_record"] != _digest(previous.read_bytes())
-    ):
+    if previous is not None and previous.is_file() and record["previous_record"] != _digest(previous.read_bytes()):
         yield f"{previous} was altered after round {record['round']} was committed"
     recorded = {entry["file"]: (case, entry["sha256"]) for case, entry in record["cases"].items()}
     for name, (case, digest) in recorded.items():

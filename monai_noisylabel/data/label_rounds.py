@@ -85,9 +85,7 @@ class RoundIndex:
             return Rounds(key, _NOTHING, _NOTHING)
         with os.scandir(self.folder) as entries:
             statuses = {int(entry.name): os.stat(entry.path) for entry in entries if entry.name.isdecimal()}
-        folders = {
-            number: (statuses[number].st_ino, statuses[number].st_mtime_ns) for number in sorted(statuses)
-        }
+        folders = {number: (statuses[number].st_ino, statuses[number].st_mtime_ns) for number in sorted(statuses)}
         grown = [*folders.items()][: len(known.folders)] == [*known.folders.items()]
         cases = dict(known.cases) if grown else {}
         for number in folders:

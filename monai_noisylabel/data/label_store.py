@@ -78,9 +78,7 @@ class LabelStore(LabelReader):
         >>> folder.cleanup()
     """
 
-    def __init__(
-        self, root: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None
-    ) -> None:
+    def __init__(self, root: str | os.PathLike[str], dataset_dir: str | os.PathLike[str] | None = None) -> None:
         super().__init__(root)
         self.dataset_dir = None if dataset_dir is None else Path(dataset_dir).absolute()
         if self.dataset_dir is not None and lies_in(self.root, self.dataset_dir):
@@ -174,9 +172,7 @@ class LabelStore(LabelReader):
         try:
             os.rename(staging, target)
         except OSError as error:
-            raise RuntimeError(
-                f"Another process committed round {number} of {self.root}; only one may."
-            ) from error
+            raise RuntimeError(f"Another process committed round {number} of {self.root}; only one may.") from error
         stamp(target.parent)
         flush(target.parent)
         self.discard()  # unfinished files of killed writers
@@ -196,9 +192,7 @@ class LabelStore(LabelReader):
         rubbish = self.root / "dropped"
         dropped = [number for number in self._index.current().folders if number > last]
         if dropped:
-            self._note(
-                {"event": "rewind", "to": last, "dropped": [self._summary(number) for number in dropped]}
-            )
+            self._note({"event": "rewind", "to": last, "dropped": [self._summary(number) for number in dropped]})
             rubbish.mkdir(exist_ok=True)
         for number in reversed(dropped):
             os.rename(self._index.path(number), rubbish / f"{number:04d}-{uuid.uuid4().hex}")
@@ -253,9 +247,7 @@ class LabelStore(LabelReader):
             record = self._read_record(number)
         except CorruptLabelError as error:
             return {"round": number, "problem": str(error)}
-        return {key: record[key] for key in ("round", "why", "method", "time_utc")} | {
-            "cases": len(record["cases"])
-        }
+        return {key: record[key] for key in ("round", "why", "method", "time_utc")} | {"cases": len(record["cases"])}
 
     def _note(self, event: Mapping[str, Any]) -> None:
         with open(self.root / "audit.jsonl", "ab") as audit:

@@ -65,9 +65,7 @@ class Layout(BaseModel):
         for template in (*self.images[1:], *self.labels, self.case):
             unknown = template_fields(template) - known
             if unknown:
-                raise ValueError(
-                    f"{template!r} uses {sorted(unknown)}, which image {self.images[0]!r} does not have"
-                )
+                raise ValueError(f"{template!r} uses {sorted(unknown)}, which image {self.images[0]!r} does not have")
         return self
 
     @property

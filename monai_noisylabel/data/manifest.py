@@ -83,12 +83,8 @@ class Preprocessing(_Model):
     """
 
     orientation: Annotated[str | None, AfterValidator(_checked_orientation)] = "RAS"
-    spacing: Annotated[
-        list[float] | None, Field(min_length=2, max_length=3), AfterValidator(_checked_spacing)
-    ] = None
-    window: Annotated[
-        list[float] | None, Field(min_length=2, max_length=2), AfterValidator(_checked_window)
-    ] = None
+    spacing: Annotated[list[float] | None, Field(min_length=2, max_length=3), AfterValidator(_checked_spacing)] = None
+    window: Annotated[list[float] | None, Field(min_length=2, max_length=2), AfterValidator(_checked_window)] = None
     normalise: Literal["window", "zscore", "percentile"]
     crop: Crop | None = None
     size: Size | None = None
@@ -148,22 +144,16 @@ class Manifest(_Model):
             self.values(name)
         if self.task == "multi_class":
             if not isinstance(self.layout.label, str):
-                raise ValueError(
-                    "task multi_class has one label file per case; with one per class it is multi_label"
-                )
+                raise ValueError("task multi_class has one label file per case; with one per class it is multi_label")
             used = [value for name in self.classes for value in self.values(name) or ()]
             if len(used) != len(set(used)):
                 raise ValueError("classes: in task multi_class every class has values of its own")
         if isinstance(self.layout.label, dict) and set(self.layout.label) != set(self.classes):
-            raise ValueError(
-                f"layout.label names {sorted(self.layout.label)}, classes names {sorted(self.classes)}"
-            )
+            raise ValueError(f"layout.label names {sorted(self.layout.label)}, classes names {sorted(self.classes)}")
         if isinstance(self.layout.label, str) and None in self.classes.values() and len(self.classes) > 1:
             raise ValueError("classes: null (everything that is not 0) needs a label file per class")
         if len(self.layout.images) not in (1, self.channels):
-            raise ValueError(
-                f"layout.image lists {len(self.layout.images)} files for {self.channels} channels"
-            )
+            raise ValueError(f"layout.image lists {len(self.layout.images)} files for {self.channels} channels")
         return self
 
     @model_validator(mode="after")
@@ -173,18 +163,14 @@ class Manifest(_Model):
         except re.error as error:
             raise ValueError(f"patient: {self.patient!r} is no regular expression ({error})") from None
         if groups != 1:
-            raise ValueError(
-                f"patient: {self.patient!r} needs exactly one group in parentheses, it has {groups}"
-            )
+            raise ValueError(f"patient: {self.patient!r} needs exactly one group in parentheses, it has {groups}")
         return self
 
     @property
     def coloured(self) -> bool:
         """Whether classes are colours: a label pixel then counts as red * 65536 + green * 256 + blue."""
         values = [*self.classes.values(), *self.background]
-        return any(
-            isinstance(v, str) for value in values for v in (value if isinstance(value, list) else [value])
-        )
+        return any(isinstance(v, str) for value in values for v in (value if isinstance(value, list) else [value]))
 
     def values(self, name: str) -> tuple[int, ...] | None:
         """Values of a class in the label file as numbers; None for everything that is not 0.

@@ -84,9 +84,7 @@ class OriginalLabel:
     def _write_picture(self, values: np.ndarray, path: Path) -> None:
         pixels = values.T
         if self.coloured:
-            picture = Image.fromarray(
-                np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], -1).astype(np.uint8)
-            )
+            picture = Image.fromarray(np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], -1).astype(np.uint8))
         elif values.max() > 255:
             picture = Image.fromarray(pixels.astype(np.uint16))
         else:
@@ -140,9 +138,7 @@ def held_by(values: np.ndarray, class_values: ClassValues) -> np.ndarray:
     return values != 0 if class_values is None else np.isin(values, class_values)
 
 
-def merged_values(
-    given: np.ndarray, label: np.ndarray, classes: Sequence[ClassValues], mark: int
-) -> np.ndarray:
+def merged_values(given: np.ndarray, label: np.ndarray, classes: Sequence[ClassValues], mark: int) -> np.ndarray:
     r"""The values of a label file after correction.
 
     A voxel keeps its value where the correction agrees with it, says nothing about it, or says background

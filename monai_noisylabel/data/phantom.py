@@ -126,9 +126,7 @@ def _write(folder: Path, parameters: dict[str, Any]) -> None:
     for kind in ("images", "labels"):
         (folder / kind).mkdir()
     for number in range(cases):
-        for kind, volume in zip(
-            ("images", "labels"), phantom_case(seed, number, shape, spacing), strict=True
-        ):
+        for kind, volume in zip(("images", "labels"), phantom_case(seed, number, shape, spacing), strict=True):
             file = nibabel.Nifti1Image(volume, affine)
             file.header.set_xyzt_units("mm")
             nibabel.save(file, folder / kind / f"liver_{number:03d}.nii.gz")

@@ -212,10 +212,7 @@ def _scan(image: np.ndarray, points: np.ndarray, generator: np.random.Generator)
     """Partial volume, shading and noise of the scanner; int16 HU from -1024 on."""
     inside = image > AIR
     soft = ndimage.gaussian_filter(image, (0.45, 0.45, 0.3))
-    shading = (
-        6.0 * _smooth_field(image.shape, 3, generator)
-        + 5.0 * _radius(points, (0.0, 0.0), (140.0, 100.0)) ** 2
-    )
+    shading = 6.0 * _smooth_field(image.shape, 3, generator) + 5.0 * _radius(points, (0.0, 0.0), (140.0, 100.0)) ** 2
     grain = ndimage.gaussian_filter(generator.normal(size=image.shape), (1.0, 1.0, 0.0))
     noise = 9.0 * generator.normal(size=image.shape) + 7.0 * grain / grain.std()
     return np.asarray(np.clip(np.rint(soft + noise + shading * inside), -1024, 3071), dtype=np.int16)

@@ -109,9 +109,7 @@ def _intensity(spec: DatasetSpec) -> list[Transform]:
     if recipe.normalise == "zscore":
         steps.append(NormalizeIntensityd("image", nonzero=True, channel_wise=True))
     elif recipe.normalise == "percentile":
-        steps.append(
-            ScaleIntensityRangePercentilesd("image", *PERCENTILES, 0.0, 1.0, clip=True, channel_wise=True)
-        )
+        steps.append(ScaleIntensityRangePercentilesd("image", *PERCENTILES, 0.0, 1.0, clip=True, channel_wise=True))
     return steps
 
 
@@ -131,9 +129,7 @@ class _NameCase(Transform):
         item = dict(data)
         if item.get("case") is None:
             image = item["image"]
-            case = self.spec.case_of(
-                image if isinstance(image, str) or not isinstance(image, Sequence) else image[0]
-            )
+            case = self.spec.case_of(image if isinstance(image, str) or not isinstance(image, Sequence) else image[0])
             item["case"] = case if item.get("slice") is None else f"{case}/{item['slice']:03d}"
         return item
 

@@ -98,15 +98,11 @@ def _on_grid_of(label: MetaTensor, image: MetaTensor) -> MetaTensor:
         apart = apply_affine(label.affine.numpy(), corners) - apply_affine(image.affine.numpy(), corners)
         shift = float(np.linalg.norm(apart, axis=-1).max())
         if shift > MAX_SHIFT * float(np.linalg.norm(image.affine.numpy()[:3, :3], axis=0).min()):
-            raise ValueError(
-                f"{files}: label and image lie up to {shift:.3g} mm apart; correct the header of one."
-            )
+            raise ValueError(f"{files}: label and image lie up to {shift:.3g} mm apart; correct the header of one.")
     return label
 
 
-def _masks(
-    label: torch.Tensor, values: Sequence[Sequence[int] | None], files: str | list[str]
-) -> torch.Tensor:
+def _masks(label: torch.Tensor, values: Sequence[Sequence[int] | None], files: str | list[str]) -> torch.Tensor:
     """Binary masks (K, *S) of the classes, from one channel of values or one channel per class."""
     if label.shape[0] not in (1, len(values)):
         raise ValueError(f"{files}: {label.shape[0]} label files for {len(values)} classes.")

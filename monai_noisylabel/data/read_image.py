@@ -45,9 +45,7 @@ def read_image(path: str | Sequence[str], channels: int | None = None) -> MetaTe
         if channels in (1, 3):
             image = _replaced(image, _with_colours(image.as_tensor(), channels))
     if channels not in (None, image.shape[0]):
-        raise ValueError(
-            f"{path}: has {image.shape[0]} channel(s), but the manifest says channels = {channels}."
-        )
+        raise ValueError(f"{path}: has {image.shape[0]} channel(s), but the manifest says channels = {channels}.")
     return image
 
 

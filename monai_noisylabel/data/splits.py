@@ -132,9 +132,7 @@ class Splits(BaseModel):
         )
 
 
-def assign_splits(
-    cases: Sequence[SplitCase], splits: Splits
-) -> tuple[dict[SplitName, list[int]], list[Problem]]:
+def assign_splits(cases: Sequence[SplitCase], splits: Splits) -> tuple[dict[SplitName, list[int]], list[Problem]]:
     """Distribute cases over the splits.
 
     Args:
@@ -208,9 +206,7 @@ def _separated(
                 message = f"left out of {split}: {holder[case.case]} has the same case id; rename one of them"
                 problems.append(Problem(case.case, case.file, "duplicate case", message))
             elif elsewhere != split:
-                message = (
-                    f"left out of {split}: patient {case.patient} is also in {elsewhere}; mend the splits"
-                )
+                message = f"left out of {split}: patient {case.patient} is also in {elsewhere}; mend the splits"
                 problems.append(Problem(case.case, case.file, "duplicate patient", message))
             else:
                 holder[case.case] = f"{case.file or case.case} in {split}"

@@ -115,9 +115,7 @@ def _cut(volume: MetaTensor, number: int, source: object) -> MetaTensor:
         raise ValueError(f"{source}: slice {number} was asked for, but this is no volume; drop 'slice'.")
     slices = volume.shape[-1]
     if not 0 <= number < slices:
-        raise ValueError(
-            f"{source}: slice {number} was asked for, but the training grid has slices 0..{slices - 1}."
-        )
+        raise ValueError(f"{source}: slice {number} was asked for, but the training grid has slices 0..{slices - 1}.")
     meta = {
         **volume.meta,
         "affine": volume.affine.clone(),

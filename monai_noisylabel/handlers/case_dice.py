@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -56,7 +57,9 @@ class CaseDice:
 
     def update(self, engine: Engine) -> None:
         """Count the overlaps of one decollated batch."""
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        batch: list[dict[str, Any]] = engine.state.batch  # type: ignore[assignment]  # decollated
+        outputs: list[dict[str, Any]] = engine.state.output  # type: ignore[assignment]
+        for item, output in zip(batch, outputs, strict=True):
             volume = str(item["volume"] if "volume" in item else item["case"])
             counts = overlap(output["pred"], output["label"], self.num_classes)
             self._counts[str(item["case"])] = (volume, counts)
@@ -92,7 +95,9 @@ def write_case_table(metric: CaseDice, path: str | Path) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "mean", *metric.classes])
     for case in sorted(cases, key=lambda case: float(cases[case].nanmean().nan_to_num(1.0))):
-        writer.writerow([case, f"{float(cases[case].nanmean()):.4f}", *(f"{float(value):.4f}" for value in cases[case])])
+        writer.writerow(
+            [case, f"{float(cases[case].nanmean()):.4f}", *(f"{float(value):.4f}" for value in cases[case])]
+        )
     write_atomically(text.getvalue(), Path(path))
     means = torch.stack(list(cases.values())).nanmean(0)
     values = ", ".join(f"{name} {float(value):.4f}" for name, value in zip(metric.classes, means, strict=True))

@@ -79,7 +79,7 @@ def measure_labels(
         case = str(item["case"])
         given = item["label"]
         truth = item[truth_key] if truth_key is not None else None
-        used = item["pseudo_label"] if "pseudo_label" in item else None
+        used = item.get("pseudo_label")
         if truth is not None:
             quality.given_to_clean[case] = _dice_of_labels(given, truth, num_classes)
         if used is not None:

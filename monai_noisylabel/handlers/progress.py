@@ -30,7 +30,7 @@ class Progress:
 
     def _open(self, engine: Engine) -> None:
         if self._bar is None:
-            total = engine.state.max_epochs * engine.state.epoch_length
+            total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
             self._bar = tqdm(total=total, initial=engine.state.iteration, desc="training", unit="step", mininterval=1)
 
     def _advance(self, engine: Engine) -> None:

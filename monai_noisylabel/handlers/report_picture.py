@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch.utils.data import Dataset
+from monai.data import Dataset
 
 from monai_noisylabel.handlers.label_quality import LabelQuality
 from monai_noisylabel.handlers.run_history import RunHistory

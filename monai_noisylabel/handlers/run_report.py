@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from monai.data import Dataset
 from monai.engines import Evaluator, Trainer
 from torch import nn
-from torch.utils.data import Dataset
 
 from monai_noisylabel.data.label_store import LabelStore
 from monai_noisylabel.data.unaugmented import unaugmented
@@ -95,8 +95,8 @@ class RunReport:
             del engine.state.metrics[name]
 
     def _note_loss(self, engine: Engine) -> None:
-        output = engine.state.output
-        self._losses.append(float((output[0] if isinstance(output, list) else output)["loss"]))
+        outputs: list[dict[str, Any]] = engine.state.output  # type: ignore[assignment]  # decollated
+        self._losses.append(float(outputs[0]["loss"]))
 
     def note_epoch(self, engine: Trainer) -> None:
         """Add the epoch's row and rewrite metrics.csv."""
@@ -159,4 +159,3 @@ class RunReport:
             "seconds": round(self.history.seconds, 1),
             "threads": torch.get_num_threads(),
         }
-

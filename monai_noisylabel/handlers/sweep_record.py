@@ -25,6 +25,7 @@ class SampleRecord:
         stored_loss: loss of the prediction against the label in use so far.
         corrected: whether the label in use so far is a stored correction of the given one.
         empty: whether the proposed label is empty, so that there is nothing to propose.
+        missing: whether the given label is empty although something is predicted.
     """
 
     case: str
@@ -32,6 +33,7 @@ class SampleRecord:
     stored_loss: float
     corrected: bool
     empty: bool
+    missing: bool = False
 
 
 def record_sample(item: dict[str, Any], output: dict[str, Any], num_classes: int | None) -> SampleRecord:
@@ -51,6 +53,7 @@ def record_sample(item: dict[str, Any], output: dict[str, Any], num_classes: int
         stored_loss=_dice_loss(prediction, stored, num_classes),
         corrected=not torch.equal(given.to(stored.dtype), stored),
         empty=not bool(output["candidate"].any()),
+        missing=bool(prediction.any()) and not bool(given.any()),
     )
 
 

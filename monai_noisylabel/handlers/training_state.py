@@ -93,6 +93,7 @@ class TrainingState:
         self._kept = state["epoch"]
         if self.store is not None and is_main():
             self.store.rewind(state["round"])
+            self.store.verify()
         wait_for_all()
 
     def save(self, engine: Trainer) -> None:
@@ -116,7 +117,9 @@ class TrainingState:
             raise error
         done = f"Its first {self._kept} epochs are kept" if self._kept else "Nothing is kept"
         if is_main():
-            print(f"\nInterrupted in epoch {engine.state.epoch}. {done}; run the same command again to go on.", flush=True)
+            print(
+                f"\nInterrupted in epoch {engine.state.epoch}. {done}; run the same command again to go on.", flush=True
+            )
         raise SystemExit(130)
 
     def _refuse_other_settings(self, found: Mapping[str, str]) -> None:

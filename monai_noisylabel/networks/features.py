@@ -107,9 +107,7 @@ class FeatureTap(nn.Module):
         """The plain state dict of the wrapped network."""
         return self.network.state_dict(*args, **kwargs)
 
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a plain state dict of the wrapped network."""
         return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
 

@@ -200,9 +200,7 @@ def _check_arguments(spatial_dims: int, in_channels: int, out_channels: int, cha
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     if in_channels < 1 or out_channels < 1:
-        raise ValueError(
-            f"in_channels and out_channels must be at least 1, got {in_channels} and {out_channels}."
-        )
+        raise ValueError(f"in_channels and out_channels must be at least 1, got {in_channels} and {out_channels}.")
     if len(channels) != 4 or min(channels) < 1:
         raise ValueError(
             "channels must be four positive widths, finest level first, such as (16, 32, 64, 128); "

@@ -134,9 +134,7 @@ def _checked(losses: np.ndarray, components: int | str, min_gap: float) -> np.nd
     return values
 
 
-def _split_known(
-    losses: np.ndarray, components: int | Literal["auto"], seed: int, min_gap: float
-) -> CleanSplit:
+def _split_known(losses: np.ndarray, components: int | Literal["auto"], seed: int, min_gap: float) -> CleanSplit:
     if losses.size == 0:
         return CleanSplit(np.zeros(0, dtype=bool), np.zeros(0), (), "no loss known: no label kept as clean")
     low, span = float(losses.min()), float(np.ptp(losses))

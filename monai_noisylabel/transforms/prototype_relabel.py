@@ -62,13 +62,13 @@ class PrototypeRelabeld(MapTransform):
         self.multi_label = multi_label
         self.output_key = output_key
         self.current_key = current_key
-        self.correction = {"variant": variant, "cells": cells, "sigma": sigma, "mu": mu}
-        self.clean_up = {"min_component": min_component, "max_hole": max_hole}
+        self.correction: dict[str, Any] = {"variant": variant, "cells": cells, "sigma": sigma, "mu": mu}
+        self.clean_up: dict[str, Any] = {"min_component": min_component, "max_hole": max_hole}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with its predicted and its corrected label."""
         item = dict(data)
-        form = {"num_classes": self.num_outputs, "multi_label": self.multi_label}
+        form: dict[str, Any] = {"num_classes": self.num_outputs, "multi_label": self.multi_label}
         for key in self.key_iterator(item):
             stacked = item[key].as_subclass(Tensor)
             logits, features = stacked[: self.num_outputs], stacked[self.num_outputs :]

@@ -69,9 +69,7 @@ class LoadStoredLabeld(MapTransform, RandomizableTrait):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if len(self.keys) != 1:
-            raise ValueError(
-                f"keys must name exactly one label, got {self.keys}; use one transform per label."
-            )
+            raise ValueError(f"keys must name exactly one label, got {self.keys}; use one transform per label.")
         if default not in ("zeros", "label"):
             raise ValueError(f"default must be 'zeros' or 'label', got {default!r}.")
         self.store = store if isinstance(store, LabelStore) else LabelStore(store)
@@ -85,9 +83,7 @@ class LoadStoredLabeld(MapTransform, RandomizableTrait):
         sample = dict(data)
         for key in self.key_iterator(sample):
             if self.case_key not in sample:
-                raise KeyError(
-                    f"The sample has no case id {self.case_key!r}, by which its stored label is found."
-                )
+                raise KeyError(f"The sample has no case id {self.case_key!r}, by which its stored label is found.")
             sample[self.output_key] = self._lookup(sample[self.case_key], sample[key])
         return sample
 

@@ -48,9 +48,7 @@ def test_relabel_against_the_double_loop(
         print(f"\ndouble loop {loops:.1f} s, linear form {1e3 * linear:.2f} ms: {loops / linear:.0f} x")
 
 
-def test_relabel_of_a_large_region(
-    benchmark: BenchmarkFixture, sample: tuple[torch.Tensor, torch.Tensor]
-) -> None:
+def test_relabel_of_a_large_region(benchmark: BenchmarkFixture, sample: tuple[torch.Tensor, torch.Tensor]) -> None:
     features, _ = sample
     prediction = torch.zeros(1, 256, 256, dtype=torch.uint8)
     prediction[:, 64:192, 64:192] = 1

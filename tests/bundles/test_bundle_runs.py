@@ -121,7 +121,9 @@ def test_a_folder_of_another_run_is_refused(trained: dict[str, Path], phantom: P
 def test_any_monai_network_can_take_the_place_of_the_backbone(phantom: Path, tmp_path: Path) -> None:
     network = {"_target_": "monai.networks.nets.BasicUNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3}
     network["features"] = [4, 4, 8, 8, 8, 4]
-    arguments = training_command("self_cleansing", tmp_path, phantom, "--max_epochs", "2", "--network_def", str(network))
+    arguments = training_command(
+        "self_cleansing", tmp_path, phantom, "--max_epochs", "2", "--network_def", str(network)
+    )
     del arguments[arguments.index("--network_def#channels") : arguments.index("--network_def#channels") + 2]
     refused = run(arguments)
     assert refused.returncode != 0

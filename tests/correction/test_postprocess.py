@@ -127,9 +127,7 @@ def test_empty_and_full_masks_stay(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.0), (0.1, 0.1), (0.02, 0.01), (1.0, 1.0)])
 @pytest.mark.parametrize("shape", [(40, 31), (14, 13, 12)])
-def test_matches_the_slow_reference_on_random_blobs(
-    shape: tuple[int, ...], fractions: tuple[float, float]
-) -> None:
+def test_matches_the_slow_reference_on_random_blobs(shape: tuple[int, ...], fractions: tuple[float, float]) -> None:
     generator = np.random.default_rng(0)
     for _ in range(6):
         field = ndimage.gaussian_filter(generator.normal(size=shape), 1.0)
@@ -214,13 +212,9 @@ def test_errors() -> None:
     mask = np.ones((3, 3), dtype=bool)
     with pytest.raises(ValueError, match="mask must be a bool array, got uint8"):
         clean_up(mask.astype(np.uint8))
-    with pytest.raises(
-        ValueError, match=re.escape("min_component is a fraction of the foreground in [0, 1], got 10")
-    ):
+    with pytest.raises(ValueError, match=re.escape("min_component is a fraction of the foreground in [0, 1], got 10")):
         clean_up(mask, min_component=10)
-    with pytest.raises(
-        ValueError, match=re.escape("max_hole is a fraction of the foreground in [0, 1], got -0.1")
-    ):
+    with pytest.raises(ValueError, match=re.escape("max_hole is a fraction of the foreground in [0, 1], got -0.1")):
         clean_up_label(np.zeros((1, 3, 3), dtype=np.uint8), 2, max_hole=-0.1)
     with pytest.raises(ValueError, match=re.escape("label must have 1 channel(s), got shape (2, 3, 3)")):
         clean_up_label(np.zeros((2, 3, 3), dtype=np.uint8), 2)

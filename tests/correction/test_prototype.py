@@ -203,9 +203,7 @@ def test_wrong_part_of_the_region_is_dropped_and_missing_part_recovered() -> Non
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_features_are_computed_in_float32(dtype: torch.dtype) -> None:
     features, region = random_sample((24, 20), d=32)
-    features = (features * 300).to(
-        dtype
-    )  # squares and sums overflow float16, cosines in bfloat16 lose 3 digits
+    features = (features * 300).to(dtype)  # squares and sums overflow float16, cosines in bfloat16 lose 3 digits
     cells = grid_cells((24, 20), 8)
     found = prototypes(features, region, cells)
     exact = prototypes(features.double(), region, cells)
@@ -253,9 +251,7 @@ def test_channels_last_features_give_the_same_label() -> None:
     features, region = random_sample((9, 14))
     strided = features.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     prediction = region[None].to(torch.uint8)
-    assert torch.equal(
-        relabel(strided, prediction, num_classes=2), relabel(features, prediction, num_classes=2)
-    )
+    assert torch.equal(relabel(strided, prediction, num_classes=2), relabel(features, prediction, num_classes=2))
 
 
 def test_tensor_subclasses_are_read_as_plain_tensors() -> None:

@@ -57,8 +57,7 @@ def test_jsrt_channels(root: Path) -> None:
         pytest.skip(f"no masks at {folder}")
     for case in cases:
         channels = [
-            np.asarray(Image.open(folder / organ / f"{case}.png")) > 0
-            for organ in ("lung", "heart", "clavicle")
+            np.asarray(Image.open(folder / organ / f"{case}.png")) > 0 for organ in ("lung", "heart", "clavicle")
         ]
         label = np.stack(channels).astype(np.uint8)
         recipe = {"model": "boundary", "alpha": 1.0}
@@ -75,9 +74,7 @@ def test_acdc_volumes_and_slices(root: Path) -> None:
     volumes = _volumes(root / "acdc" / "labels", 3)
     _assert_multi_class_boundary_noise(volumes, num_classes=4, beta=5)
     slices = {
-        f"{case}/{index:03d}": label[..., index]
-        for case, label in volumes.items()
-        for index in range(label.shape[-1])
+        f"{case}/{index:03d}": label[..., index] for case, label in volumes.items() for index in range(label.shape[-1])
     }
     _assert_multi_class_boundary_noise(slices, num_classes=4, beta=10)
 

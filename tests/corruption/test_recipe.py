@@ -40,9 +40,7 @@ def _heart(depth: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("value", ["none", "missing", "boundary", "mixed"])
 def test_parse_takes_names(value: str) -> None:
-    assert NoiseRecipe.parse(value) == NoiseRecipe(
-        model=value, alpha=0.7, beta=5, scope="object", unit="voxel"
-    )
+    assert NoiseRecipe.parse(value) == NoiseRecipe(model=value, alpha=0.7, beta=5, scope="object", unit="voxel")
 
 
 def test_parse_takes_mappings_recipes_and_none() -> None:
@@ -121,9 +119,7 @@ def test_clean_case_is_an_equal_copy(recipe: str | dict[str, object] | None) -> 
 
 
 def test_missing_removes_everything_and_says_so() -> None:
-    noisy, record = corrupt(
-        _heart(), "a", {"model": "missing", "alpha": 1.0}, 0, num_classes=4, multi_label=False
-    )
+    noisy, record = corrupt(_heart(), "a", {"model": "missing", "alpha": 1.0}, 0, num_classes=4, multi_label=False)
     assert noisy.shape == (1, 96, 96)
     assert noisy.dtype == np.uint8
     assert not noisy.any()
@@ -185,9 +181,7 @@ def test_multi_class_draws_one_shift_per_class_and_never_overlaps_or_loses_one(d
 def test_set_of_classes_is_never_enlarged() -> None:
     label = _heart()
     label[label == 2] = 0
-    noisy, record = corrupt(
-        label, "a", {"model": "boundary", "alpha": 1.0}, 0, num_classes=4, multi_label=False
-    )
+    noisy, record = corrupt(label, "a", {"model": "boundary", "alpha": 1.0}, 0, num_classes=4, multi_label=False)
     assert set(np.unique(noisy)) == {0, 1, 3}
     assert set(record.parameters) == {"1", "3"}
     assert record.dice["2"] == record.volume_ratio["2"] == 1.0

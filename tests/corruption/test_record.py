@@ -42,7 +42,5 @@ def test_shapes_must_agree() -> None:
 
 
 def test_new_structure_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="Case 'a': structure 2 is in the noisy masks but not in the clean ones"
-    ):
+    with pytest.raises(ValueError, match="Case 'a': structure 2 is in the noisy masks but not in the clean ones"):
         NoiseRecord.measured("a", "boundary", {}, _masks("##", ".."), _masks("##", ".#"))

@@ -86,9 +86,7 @@ def test_a_truncated_volume_without_compression(root: Path) -> None:
 
 def test_a_flipped_bit_is_found_by_the_checksum(root: Path) -> None:
     path = root / "images/c1.nii.gz"
-    content = bytearray(
-        gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=0)
-    )  # stored, not deflated
+    content = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=0))  # stored, not deflated
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
     assert kinds(check_dataset(manifest(), root)) == [("c1", "unreadable", True)]
@@ -276,9 +274,7 @@ def test_links_that_lead_out_of_the_folder(root: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_split_is_unsafe(root: Path) -> None:
-    report = check_dataset(
-        manifest(splits={"val": {"patients": ["c0"]}, "test": {"patients": ["nobody"]}}), root
-    )
+    report = check_dataset(manifest(splits={"val": {"patients": ["c0"]}, "test": {"patients": ["nobody"]}}), root)
     assert kinds(report) == [("nobody", "not found", False)]
     assert "split test holds no usable case" in report.verdict
     assert not report.safe
@@ -471,18 +467,14 @@ def test_unchanged_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPat
     overwrite(root, "labels", ct_pair()[1])
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))  # the same second, another nanosecond
     assert check_dataset(manifest(), root, cached=True).safe
-    other = manifest(
-        preprocessing={"normalise": "zscore", "orientation": "PIR"}
-    )  # slices run along another axis
+    other = manifest(preprocessing={"normalise": "zscore", "orientation": "PIR"})  # slices run along another axis
     check_dataset(other, root, lambda done, total: seen.append(total), cached=True)
     assert seen[-1] == 5
 
 
 def test_a_failed_read_is_tried_again(root: Path) -> None:
     cache = FactsCache(root)
-    cache.put(
-        "images/c0.nii.gz", "image", FileFacts(error="the network was away"), cache.state("images/c0.nii.gz")
-    )
+    cache.put("images/c0.nii.gz", "image", FileFacts(error="the network was away"), cache.state("images/c0.nii.gz"))
     cache.save()
     assert FactsCache(root).get("images/c0.nii.gz", "image") is None
 

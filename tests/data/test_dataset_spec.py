@@ -86,9 +86,7 @@ def test_all_slices_of_volumes_along_the_last_axis_after_orientation(root: Path)
     spec = load_dataset(manifest(), root, spatial_dims=2)
     assert counts(spec) == (8, 4, 4)
     assert [item["slice"] for item in spec.val] == [0, 1, 2, 3]
-    kept = load_dataset(
-        manifest(preprocessing={"normalise": "zscore", "orientation": None}), root, spatial_dims=2
-    )
+    kept = load_dataset(manifest(preprocessing={"normalise": "zscore", "orientation": None}), root, spatial_dims=2)
     assert [item["slice"] for item in kept.val] == list(range(7))
 
 
@@ -98,15 +96,11 @@ def test_slices_are_ordered_by_number(tmp_path: Path) -> None:
     for number in range(3):
         write_volume(tmp_path / f"d/images/c{number}.nii.gz", image)
         write_volume(tmp_path / f"d/labels/c{number}.nii.gz", label)
-    spec = load_dataset(
-        manifest(splits={"val": {"count": 1}, "test": {"count": 1}}), tmp_path / "d", spatial_dims=2
-    )
+    spec = load_dataset(manifest(splits={"val": {"count": 1}, "test": {"count": 1}}), tmp_path / "d", spatial_dims=2)
     assert [item["case"].split("/")[1] for item in spec.val[998:]] == ["998", "999", "1000", "1001"]
 
 
-def test_bad_cases_are_left_out_with_one_readable_warning(
-    root: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bad_cases_are_left_out_with_one_readable_warning(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "images/c1.nii.gz").write_bytes(b"")
     write_volume(root / "labels/c0.nii.gz", np.zeros((8, 6, 4), np.uint8))
     with caplog.at_level(logging.WARNING):
@@ -158,9 +152,7 @@ def test_classes_in_the_order_of_the_manifest(root: Path) -> None:
 def test_sizes_and_dimensions(root: Path) -> None:
     flat = manifest(preprocessing={"normalise": "zscore", "size": [16, 12]}, spatial_dims=2)
     assert load_dataset(flat, root).manifest.preprocessing.size == [16, 12]
-    with pytest.raises(
-        ValueError, match=r"preprocessing\.size \[16, 12\] has 2 numbers, a 3D run needs three"
-    ):
+    with pytest.raises(ValueError, match=r"preprocessing\.size \[16, 12\] has 2 numbers, a 3D run needs three"):
         load_dataset(flat, root, spatial_dims=3)
     assert load_dataset(flat, root, spatial_dims=3, size=(16, 12, 4)).manifest.preprocessing.size == [
         16,
@@ -180,9 +172,7 @@ def test_a_missing_folder_says_where_the_dataset_is(tmp_path: Path) -> None:
         load_dataset("jsrt", tmp_path / "nowhere")
 
 
-def test_the_phantom_is_generated_when_no_folder_is_given(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_phantom_is_generated_when_no_folder_is_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset_spec, "cached_phantom", lambda: root)
     spec = load_dataset("phantom_hcc", spatial_dims=3)
     assert spec.dataset_dir == root
@@ -254,9 +244,7 @@ def isic2017(root: Path) -> None:
         for n in numbers:
             write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}.jpg", photograph())
             write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}_superpixels.png", photograph())
-            write_picture(
-                root / f"ISIC-2017_{part}_Part1_GroundTruth/ISIC_000000{n}_segmentation.png", mask()
-            )
+            write_picture(root / f"ISIC-2017_{part}_Part1_GroundTruth/ISIC_000000{n}_segmentation.png", mask())
 
 
 def jsrt(root: Path) -> None:

@@ -41,9 +41,7 @@ def store(tmp_path: Path, data: Path) -> LabelStore:
 
 def two_balls(shape: tuple[int, ...] = (24, 20, 12), spacing: tuple[float, ...] = (1, 1, 2)) -> np.ndarray:
     """A liver-like ball of class 1 with a ball of class 2 in it, off the centre so that flips show."""
-    grid = np.stack(
-        np.meshgrid(*[np.arange(n) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij"), -1
-    )
+    grid = np.stack(np.meshgrid(*[np.arange(n) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij"), -1)
     extent = np.array(shape) * spacing
     far = np.linalg.norm(grid - 0.45 * extent, axis=-1)
     near = np.linalg.norm(grid - np.array([0.55, 0.35, 0.45]) * extent, axis=-1)
@@ -119,9 +117,7 @@ def test_identity_grid_keeps_header_affine_and_type(store: LabelStore, data: Pat
     verify_originals(before)
 
 
-def test_label_stored_without_geometry_needs_the_same_shape(
-    store: LabelStore, data: Path, tmp_path: Path
-) -> None:
+def test_label_stored_without_geometry_needs_the_same_shape(store: LabelStore, data: Path, tmp_path: Path) -> None:
     paths = [save(data / f"{name}.nii", np.zeros((6, 5, 4)), np.eye(4)) for name in "ab"]
     corrected = np.ones((1, 6, 5, 4), np.uint8)
     store.propose("a", corrected)
@@ -153,9 +149,7 @@ def test_anisotropic_spacing_round_trip(store: LabelStore, data: Path, tmp_path:
     truth = two_balls(shape, spacing)
     path = save(data / "a.nii.gz", truth, oblique("LAS", spacing))
     pixdim = tuple(np.array(spacing) * (factor, factor, 1))
-    label = train_label(
-        path, Orientationd("label", axcodes="RAS"), Spacingd("label", pixdim=pixdim, mode="nearest")
-    )
+    label = train_label(path, Orientationd("label", axcodes="RAS"), Spacingd("label", pixdim=pixdim, mode="nearest"))
     assert label.shape[1] == pytest.approx(shape[0] / factor, abs=1)
     store_label(store, label)
     store.commit("round")
@@ -177,24 +171,18 @@ def test_resized_volume_returns_in_place(store: LabelStore, data: Path, tmp_path
     store_label(store, label)
     store.commit("round")
     empty = save(data / "empty.nii.gz", np.zeros_like(truth), oblique("LPI"))
-    np.testing.assert_array_equal(
-        written(store.export([item(empty)], tmp_path / "out", class_values=VALUES)), truth
-    )
+    np.testing.assert_array_equal(written(store.export([item(empty)], tmp_path / "out", class_values=VALUES)), truth)
 
 
 def test_given_label_stands_outside_the_crop(store: LabelStore, data: Path, tmp_path: Path) -> None:
     given = np.full((24, 20, 12), 2)
     path = save(data / "a.nii.gz", given, oblique("LPS"))
-    label = train_label(
-        path, Orientationd("label", axcodes="RAS"), CenterSpatialCropd("label", roi_size=(10, 8, 6))
-    )
+    label = train_label(path, Orientationd("label", axcodes="RAS"), CenterSpatialCropd("label", roi_size=(10, 8, 6)))
     store_label(store, torch.zeros_like(label))
     store.commit("round")
     expected = given.copy()
     expected[7:17, 6:14, 3:9] = 0
-    np.testing.assert_array_equal(
-        written(store.export([item(path)], tmp_path / "out", class_values=VALUES)), expected
-    )
+    np.testing.assert_array_equal(written(store.export([item(path)], tmp_path / "out", class_values=VALUES)), expected)
 
 
 def test_padding_falls_away(store: LabelStore, data: Path, tmp_path: Path) -> None:
@@ -364,9 +352,7 @@ def test_colours_and_palettes_stay(store: LabelStore, data: Path, tmp_path: Path
     indexed.save(data / "b.png")
     store.propose("b", np.ones((1, 5, 4), np.uint8))
     store.commit("round")
-    report = store.export(
-        [item(path)], tmp_path / "out", class_values=[0x00FF00, (0x0000FF, 0xFF0000)], coloured=True
-    )
+    report = store.export([item(path)], tmp_path / "out", class_values=[0x00FF00, (0x0000FF, 0xFF0000)], coloured=True)
     expected = np.zeros_like(colours)
     expected[..., 2] = 255
     np.testing.assert_array_equal(written(report), expected)
@@ -417,9 +403,7 @@ def test_existing_files_stay_unless_overwrite(store: LabelStore, data: Path, tmp
         in store.export([item(path)], out, class_values=VALUES).failed["a"]
     )
     assert np.unique(written(first)).tolist() == [1]
-    assert np.unique(
-        written(store.export([item(path)], out, class_values=VALUES, overwrite=True))
-    ).tolist() == [2]
+    assert np.unique(written(store.export([item(path)], out, class_values=VALUES, overwrite=True))).tolist() == [2]
     assert [file.name for file in out.iterdir()] == ["a.nii.gz"]
 
 

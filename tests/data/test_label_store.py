@@ -142,9 +142,7 @@ def test_withdrawal_and_proposal_replace_each_other(store: LabelStore) -> None:
     np.testing.assert_array_equal(store.read("b"), filled(2))
 
 
-@pytest.mark.parametrize(
-    "case", ["plain", "v/003", "../up", ".", "a b%2F?*:\\", "ünïcode 患者", "x" * 400, "\udcff"]
-)
+@pytest.mark.parametrize("case", ["plain", "v/003", "../up", ".", "a b%2F?*:\\", "ünïcode 患者", "x" * 400, "\udcff"])
 def test_any_text_is_a_case_id(store: LabelStore, case: str) -> None:
     store.propose(case, filled(1))
     store.propose(case + "'", filled(2))
@@ -184,9 +182,7 @@ def test_tensors_of_any_type_are_stored(store: LabelStore, dtype: torch.dtype) -
 def test_record_says_who_changed_what(store: LabelStore) -> None:
     # Reference 0 1 2 2, label 1 1 1 0: class 1 gains voxels 0 and 2; class 2 loses voxels 2 and 3.
     reference = np.array([[[0, 1, 2, 2]]])
-    store.propose(
-        "multi-class", np.array([[[1, 1, 1, 0]]]), reference=reference, loss=np.float32(0.5), flags=[1]
-    )
+    store.propose("multi-class", np.array([[[1, 1, 1, 0]]]), reference=reference, loss=np.float32(0.5), flags=[1])
     # Channel 1: one voxel added; channel 2: both removed.
     store.propose("multi-label", np.array([[[1, 0]], [[0, 0]]]), reference=np.array([[[0, 0]], [[1, 1]]]))
     store.propose("no reference", filled(1))
@@ -264,9 +260,7 @@ def test_labels_that_are_none_are_refused(store: LabelStore, label: list) -> Non
 def test_wrong_arguments_name_the_case(store: LabelStore) -> None:
     with pytest.raises(ValueError, match="needs a channel axis and spatial axes"):
         store.propose("a", np.zeros(3, np.uint8))
-    with pytest.raises(
-        ValueError, match=r"Case 'a': the label has shape \(1, 6, 6\), its reference \(1, 5, 5\)"
-    ):
+    with pytest.raises(ValueError, match=r"Case 'a': the label has shape \(1, 6, 6\), its reference \(1, 5, 5\)"):
         store.propose("a", filled(1), reference=filled(1, size=5))
     with pytest.raises(TypeError, match=r"facts of case 'a' cannot be written as JSON.*object"):
         store.propose("a", filled(1), loss=object())
@@ -324,9 +318,7 @@ def test_damaged_label_file_is_named(store: LabelStore, damage: str) -> None:
         with pytest.raises(CorruptLabelError, match=r"b%2F001.label \(case 'b/001', round 1\).*rewind"):
             store.read("b/001")
     assert store.read("a") is not None
-    with pytest.raises(
-        CorruptLabelError, match=r"b%2F001.label \(case 'b/001'\) is (not what was committed|missing)"
-    ):
+    with pytest.raises(CorruptLabelError, match=r"b%2F001.label \(case 'b/001'\) is (not what was committed|missing)"):
         store.verify()
 
 
@@ -387,9 +379,7 @@ def test_second_committer_is_told(store: LabelStore, monkeypatch: pytest.MonkeyP
     assert store.record(1)["why"] == "the other process"
 
 
-def test_proposal_during_a_commit_is_not_lost_silently(
-    store: LabelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proposal_during_a_commit_is_not_lost_silently(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     other = LabelStore(store.root)
     store.propose("a", filled(1))
     replace = os.replace
@@ -473,9 +463,7 @@ def test_rounds_folder_tells_changes_apart_by_the_nanosecond(
     assert os.stat(store.root / "rounds" / "0001").st_mtime_ns == moment
 
 
-def test_read_survives_a_rewind_between_index_and_file(
-    store: LabelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_survives_a_rewind_between_index_and_file(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     commit_round(store, 1)
     commit_round(store, 2)
     reader, read_bytes = LabelStore(store.root), Path.read_bytes

@@ -95,9 +95,7 @@ def test_an_interrupted_set_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_writers_one_wins_and_both_get_the_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_writers_one_wins_and_both_get_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = phantom._write
 
     def write_late(folder: Path, parameters: dict[str, object]) -> None:

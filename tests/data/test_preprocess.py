@@ -218,9 +218,7 @@ def test_spacing_is_linear_for_the_image_and_nearest_for_the_label(write: Writer
     # 4 voxels of 2 mm at 0, 2, 4, 6 mm hold 0, 20, 40, 60: at every mm the image is 10 per mm
     image = np.repeat(column(0, 20, 40, 60), 2, 1).repeat(2, 2)
     label = np.repeat(column(0, 2, 2, 0), 2, 1).repeat(2, 2)
-    done = preprocessing(spec({**KEEP, "spacing": [1.0, -1, -1]}))(
-        write(image, label, np.diag([2.0, 3.0, 3.0, 1]))
-    )
+    done = preprocessing(spec({**KEEP, "spacing": [1.0, -1, -1]}))(write(image, label, np.diag([2.0, 3.0, 3.0, 1])))
     np.testing.assert_allclose(np.diag(done["image"].affine), [1, 3, 3, 1])
     along = done["image"][0, :, 0, 0].numpy() * 100
     places = done["image"].affine.numpy()[0, 3] + np.arange(len(along))
@@ -344,9 +342,7 @@ def test_case_id_comes_from_the_image_path(write: Writer) -> None:
     assert preprocessing(spec())(item)["case"] == "liver_007"
     assert preprocessing(spec())({**item, "case": "mine"})["case"] == "mine"
     assert preprocessing(spec(dims=2))({**item, "slice": 2})["case"] == "liver_007/002"
-    several = spec(
-        channels=2, layout={"image": ["images/{case}.nii.gz"] * 2, "label": "labels/{case}.nii.gz"}
-    )
+    several = spec(channels=2, layout={"image": ["images/{case}.nii.gz"] * 2, "label": "labels/{case}.nii.gz"})
     done = preprocessing(several)({"image": [item["image"]] * 2, "label": item["label"], "patient": "p"})
     assert done["case"] == "liver_007"
     assert done["patient"] == "p"

@@ -10,17 +10,13 @@ from monai_noisylabel.data.splits import SPLITS, SplitCase, SplitRule, Splits, a
 def eyes(patients: int) -> list[SplitCase]:
     """Two cases per patient."""
     return [
-        SplitCase(f"p{n:02d}_{eye}", f"p{n:02d}", {"eye": eye}, f"{n}{eye}")
-        for n in range(patients)
-        for eye in "lr"
+        SplitCase(f"p{n:02d}_{eye}", f"p{n:02d}", {"eye": eye}, f"{n}{eye}") for n in range(patients) for eye in "lr"
     ]
 
 
 def named(cases: list[SplitCase], splits: Splits) -> dict[str, list[str]]:
     """Case ids per split."""
-    return {
-        split: [cases[i].case for i in indices] for split, indices in assign_splits(cases, splits)[0].items()
-    }
+    return {split: [cases[i].case for i in indices] for split, indices in assign_splits(cases, splits)[0].items()}
 
 
 def test_counts_in_the_order_of_the_names() -> None:
@@ -31,9 +27,7 @@ def test_counts_in_the_order_of_the_names() -> None:
 
 def test_fractions_draw_whole_patients() -> None:
     cases = eyes(10)
-    members, problems = assign_splits(
-        cases, Splits(val=SplitRule(fraction=0.2), test=SplitRule(fraction=0.3))
-    )
+    members, problems = assign_splits(cases, Splits(val=SplitRule(fraction=0.2), test=SplitRule(fraction=0.3)))
     assert problems == []
     patients = {split: {cases[i].patient for i in members[split]} for split in SPLITS}
     assert [len(patients[split]) for split in SPLITS] == [5, 2, 3]
@@ -92,9 +86,7 @@ def test_lists_of_cases_and_patients() -> None:
 
 
 def test_a_case_in_two_splits_stays_in_the_later_one() -> None:
-    rules = Splits(
-        train=SplitRule(cases=["p00_l", "p01_l"]), val=SplitRule(first="p02"), test=SplitRule(last="p00")
-    )
+    rules = Splits(train=SplitRule(cases=["p00_l", "p01_l"]), val=SplitRule(first="p02"), test=SplitRule(last="p00"))
     members, problems = assign_splits(eyes(3), rules)
     assert members == {"train": [2], "val": [4, 5], "test": [0, 1]}
     assert [(p.case, p.kind) for p in problems] == [("p00_l", "duplicate case")]
@@ -118,7 +110,5 @@ def test_a_match_is_of_the_whole_field() -> None:
 
 
 def test_cases_that_no_rule_takes_are_in_no_split() -> None:
-    rules = Splits(
-        train=SplitRule(last="p00"), val=SplitRule(patients=["p01"]), test=SplitRule(patients=["p02"])
-    )
+    rules = Splits(train=SplitRule(last="p00"), val=SplitRule(patients=["p01"]), test=SplitRule(patients=["p02"]))
     assert sum(map(len, named(eyes(5), rules).values())) == 6

@@ -69,9 +69,7 @@ def test_everything_from_the_first_random_transform_on_is_left_out(kind: str, tm
 
 
 @KINDS
-@pytest.mark.parametrize(
-    "last", [RandLambdad("x", _negate), OneOf([Lambdad("x", _negate)]), PerCaseRandom([])]
-)
+@pytest.mark.parametrize("last", [RandLambdad("x", _negate), OneOf([Lambdad("x", _negate)]), PerCaseRandom([])])
 def test_whatever_draws_random_numbers_ends_the_view(kind: str, last: Callable, tmp_path: Path) -> None:
     view = unaugmented(_dataset(kind, [Count("x"), last], tmp_path))
     assert _values(view) == [11, 12, 13]

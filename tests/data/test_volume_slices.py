@@ -39,10 +39,7 @@ def spec(tmp_path: Path) -> DatasetSpec:
         for kind, array in (("image", values), ("label", label)):
             write_volume(tmp_path / f"{kind}s" / f"{case}.nii.gz", array, np.diag([-2.0, -2.0, -5.0, 1.0]))
         files = {kind: str(tmp_path / f"{kind}s" / f"{case}.nii.gz") for kind in ("image", "label")}
-        items += [
-            {**files, "case": f"{case}/{k:03d}", "patient": case, "slice": k, "volume": case}
-            for k in range(4)
-        ]
+        items += [{**files, "case": f"{case}/{k:03d}", "patient": case, "slice": k, "volume": case} for k in range(4)]
     made = manifest(spatial_dims=2, classes={"liver": 1}, preprocessing=RECIPE)
     return DatasetSpec(made, tmp_path, ("liver",), 2, items, [], [])
 
@@ -178,9 +175,7 @@ def test_a_whole_volume_is_not_kept() -> None:
 
 @pytest.mark.parametrize("number", [3, -1])
 def test_slice_outside_the_volume(number: int) -> None:
-    with pytest.raises(
-        ValueError, match=rf"9: slice {number} was asked for, but the training grid has slices 0..2"
-    ):
+    with pytest.raises(ValueError, match=rf"9: slice {number} was asked for, but the training grid has slices 0..2"):
         VolumeSlices(Volumes(), keys=("image",))(item(9, number))
 
 

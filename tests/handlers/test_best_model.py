@@ -23,9 +23,7 @@ def _network(value: float) -> nn.Linear:
     return network
 
 
-def _evaluate(
-    values: Sequence[float], handler: BestModel, network: nn.Linear, first: int = 1
-) -> list[float | None]:
+def _evaluate(values: Sequence[float], handler: BestModel, network: nn.Linear, first: int = 1) -> list[float | None]:
     """Evaluate once per value, the weight being the epoch; the weight saved after each."""
     saved: list[float | None] = []
 
@@ -106,7 +104,5 @@ def test_weights_are_those_of_the_plain_network(wrap: Any, tmp_path: Path) -> No
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"No weights at .*none\.pt: train the bundle first.*--ckpt_dir"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"No weights at .*none\.pt: train the bundle first.*--ckpt_dir"):
         load_weights(_network(0), tmp_path / "none.pt")

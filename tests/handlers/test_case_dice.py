@@ -53,9 +53,7 @@ def test_slices_of_a_volume_are_pooled() -> None:
     # Pooled: 2 * 2 / (4 + 4) = 1/2. The mean over slices would be (2/3 + 0) / 2 = 1/3, or 5/9 with the
     # empty one as 1. The other volume is predicted perfectly: (1/2 + 1) / 2.
     slices = [(4, 2), (0, 0), (0, 2)]
-    batches = [
-        [_item(f"v/{i:03d}", strip(pred), strip(given), volume="v")] for i, (pred, given) in enumerate(slices)
-    ]
+    batches = [[_item(f"v/{i:03d}", strip(pred), strip(given), volume="v")] for i, (pred, given) in enumerate(slices)]
     batches.insert(1, [_item("w/000", strip(3), strip(3), volume="w")])
     metric, evaluator = _evaluator(batches, ["liver"], num_classes=2)
     evaluator.run()
@@ -162,9 +160,7 @@ def _two_class_table() -> CaseDice:
         "fair": ([1, 2, 0, 0], [1, 2, 2, 0]),
         "empty": ([0, 0, 0, 0], [0, 0, 0, 0]),
     }
-    items = [
-        _item(case, torch.tensor([pred]), torch.tensor([given])) for case, (pred, given) in cases.items()
-    ]
+    items = [_item(case, torch.tensor([pred]), torch.tensor([given])) for case, (pred, given) in cases.items()]
     metric, evaluator = _evaluator([items], ["liver", "tumour"], num_classes=3)
     evaluator.run()
     return metric

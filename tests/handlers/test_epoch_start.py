@@ -76,9 +76,7 @@ def test_the_order_of_the_samples_is_drawn_after_the_seed_is_set() -> None:
     orders: list[list[list[int]]] = []
     for first in (0, 2):
         run: list[list[int]] = []
-        trainer = fake_trainer(
-            3, [EpochStart(7)], lambda engine, batch, run=run: run.append(batch.tolist()), loader
-        )
+        trainer = fake_trainer(3, [EpochStart(7)], lambda engine, batch, run=run: run.append(batch.tolist()), loader)
         trainer.state.epoch, trainer.state.iteration = first, first
         trainer.run()
         orders.append(run)

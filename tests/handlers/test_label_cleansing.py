@@ -83,9 +83,7 @@ def test_first_round_by_hand(tmp_path: Path, given: dict[str, Tensor]) -> None:
     assert (parameters["renew"], parameters["components"], parameters["min_gap"]) == ("noisy", 2, 0.0)
 
 
-def test_second_round_keeps_clean_corrections_and_renews_noisy_ones(
-    tmp_path: Path, given: dict[str, Tensor]
-) -> None:
+def test_second_round_keeps_clean_corrections_and_renews_noisy_ones(tmp_path: Path, given: dict[str, Tensor]) -> None:
     # Corrections: d with 5 voxels, f with 6. Predicted are 5 for all but f: 1. Given losses: 0 0 0 2/3
     # 2/3 and 1 - 2 * 0 / 1 = 1 for f. Losses of the corrections: d 0, f 1 - 2 * 1 / 7 = 5/7: d is clean,
     # f is not.
@@ -95,9 +93,7 @@ def test_second_round_keeps_clean_corrections_and_renews_noisy_ones(
     assert counts == {"keep_manual": 3, "keep_pseudo": 2, "relabel": 1}
     assert training.stored() == {"d": 5, "f": 7}
     assert set(training.store.record(2)["cases"]) == {"f"}
-    assert training.store.record(2)["parameters"]["corrections"]["means"] == pytest.approx(
-        [0.0, 5 / 7], abs=0.02
-    )
+    assert training.store.record(2)["parameters"]["corrections"]["means"] == pytest.approx([0.0, 5 / 7], abs=0.02)
     assert [entry["round"] for entry in training.store.history("f")] == [1, 2]
 
 
@@ -111,9 +107,7 @@ def test_always_renews_also_the_clean_corrections(tmp_path: Path, given: dict[st
     assert training.store.record(2)["parameters"]["renew"] == "always"
 
 
-def test_an_empty_proposal_does_not_replace_a_noisy_correction(
-    tmp_path: Path, given: dict[str, Tensor]
-) -> None:
+def test_an_empty_proposal_does_not_replace_a_noisy_correction(tmp_path: Path, given: dict[str, Tensor]) -> None:
     training = Training(tmp_path, given)
     training.round(_all(5), CLEANSED_PROPOSED)
     counts = training.round(_all(5) | {"f": 1}, _all(0))
@@ -233,9 +227,7 @@ def test_rounds_follow_the_schedule(
     assert training.store.round == len(rounds)
 
 
-def test_a_round_is_logged(
-    tmp_path: Path, given: dict[str, Tensor], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_round_is_logged(tmp_path: Path, given: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="monai_noisylabel"):
         Training(tmp_path, given).round(_all(5), CLEANSED_PROPOSED)
     expected = "Label round 1 after epoch 1: 3 keep_manual, 1 keep_pseudo, 2 relabel of 6; two components."

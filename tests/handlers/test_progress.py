@@ -65,9 +65,7 @@ def test_a_finished_run_shows_no_bar(bars: list[dict[str, Any]]) -> None:
 
 
 def test_the_metric_is_shown_once_it_was_measured(bars: list[dict[str, Any]]) -> None:
-    evaluator = fake_evaluator(
-        [0], lambda engine, batch: engine.state.metrics.update(dice=0.25 * engine.state.epoch)
-    )
+    evaluator = fake_evaluator([0], lambda engine, batch: engine.state.metrics.update(dice=0.25 * engine.state.epoch))
 
     class Validate:
         def attach(self, engine: Engine) -> None:

@@ -113,9 +113,7 @@ def test_cases_shown_are_those_that_were_changed(
 
 
 @pytest.mark.parametrize("changed", [0, 3])
-def test_of_a_volume_the_slice_with_most_changes_is_shown(
-    changed: int, tmp_path: Path, figures: list[Figure]
-) -> None:
+def test_of_a_volume_the_slice_with_most_changes_is_shown(changed: int, tmp_path: Path, figures: list[Figure]) -> None:
     # the image is flat in every slice but the changed one; the given label is largest in slice 1
     image, label = torch.zeros(1, 5, 6, 4), torch.zeros(1, 5, 6, 4, dtype=torch.uint8)
     image[..., changed] = torch.arange(30.0).view(5, 6)

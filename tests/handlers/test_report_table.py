@@ -21,9 +21,7 @@ def _printed(summary: dict[str, Any]) -> list[list[str]]:
     print_report(summary, Path("out"), Console(file=text, width=100))
     lines = text.getvalue().replace("┃", "│").splitlines()
     return [
-        [cell.strip() for cell in line.strip("│").split("│")]
-        for line in lines
-        if set(line) - set("━─┏┡└┓┩┘┳╇┴┼├┤ ")
+        [cell.strip() for cell in line.strip("│").split("│")] for line in lines if set(line) - set("━─┏┡└┓┩┘┳╇┴┼├┤ ")
     ]
 
 

@@ -31,9 +31,7 @@ def patch(count: int, shape: tuple[int, ...] = (4, 6)) -> Tensor:
     return label
 
 
-def _item(
-    case: str, given: int, used: int | None = None, truth: int | None = None, **more: Any
-) -> dict[str, Any]:
+def _item(case: str, given: int, used: int | None = None, truth: int | None = None, **more: Any) -> dict[str, Any]:
     item = {"case": case, "image": torch.arange(24.0).view(1, 4, 6), "label": patch(given), **more}
     item |= {} if used is None else {"pseudo_label": patch(used)}
     return item | ({} if truth is None else {"clean_label": patch(truth)})
@@ -71,9 +69,7 @@ class Run:
         self.history = RunHistory()
         best = BestModel(self.network, folder / "models" / "model.pt", self.history)
         validator, self.tester = self._evaluator("val", 5, [best]), self._evaluator("test", 6)
-        steps = Compose(
-            [RandLambdad("label", lambda label: 0 * label)]
-        )  # an augmentation that would spoil the report
+        steps = Compose([RandLambdad("label", lambda label: 0 * label)])  # an augmentation that would spoil the report
         self.report = RunReport(
             folder / "eval",
             self.history,
@@ -261,9 +257,7 @@ def test_the_picture_is_drawn_of_the_training_set_as_it_is(tmp_path: Path, drawn
     run.run()
     history, items, quality, path, num_classes, truth_known = drawn[0]
     assert history is run.history
-    assert [int(items[i]["label"].sum()) for i in range(len(items))] == [1, 4], (
-        "augmentation empties the labels"
-    )
+    assert [int(items[i]["label"].sum()) for i in range(len(items))] == [1, 4], "augmentation empties the labels"
     assert list(quality.cleansed_to_given) == ["a", "b"]
     assert (path, num_classes, truth_known) == (tmp_path / "eval" / "report.png", 2, True)
 

@@ -193,9 +193,7 @@ def test_rounds_of_an_epoch_that_did_not_finish_are_dropped(tmp_path: Path) -> N
 
     class Look:
         def attach(self, engine: Engine) -> None:
-            engine.add_event_handler(
-                Events.EPOCH_STARTED, lambda _: seen.append((store.round, store.staged()))
-            )
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda _: seen.append((store.round, store.staged())))
 
     state = TrainingState(tmp_path / "state.pt", {}, store=store)
     fake_trainer(4, [Commit(store), state, Look()]).run()
@@ -275,12 +273,8 @@ def test_the_gradient_scaler_goes_on_too(tmp_path: Path) -> None:
     assert scaler.get_scale() == 8.0
 
 
-@pytest.mark.parametrize(
-    "first", [None, torch.amp.GradScaler("cpu", init_scale=8.0)], ids=["without", "with"]
-)
-def test_mixed_precision_may_change_over_an_interruption(
-    first: torch.amp.GradScaler | None, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("first", [None, torch.amp.GradScaler("cpu", init_scale=8.0)], ids=["without", "with"])
+def test_mixed_precision_may_change_over_an_interruption(first: torch.amp.GradScaler | None, tmp_path: Path) -> None:
     # as for a run that goes on on another device
     other = torch.amp.GradScaler("cpu", init_scale=4.0) if first is None else None
     _run(tmp_path, before=[Scaled(first)])
@@ -291,16 +285,13 @@ def test_mixed_precision_may_change_over_an_interruption(
 def _train(folder: Path, interrupt: Callable[[Engine], None] | None = None) -> tuple[list[float], RunHistory]:
     """Four epochs with everything that draws random numbers: weights, dropout, shuffling and augmentation."""
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)
-    )
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
     scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4, power=0.9)
     history, augment = RunHistory(), PerCaseRandom([RandScaleIntensityd("image", factors=0.5, prob=1.0)])
     generator = torch.Generator().manual_seed(1)
     items = [
-        {"case": f"{i}", "image": torch.rand(1, 2, 2, generator=generator), "label": torch.ones(1)}
-        for i in range(10)
+        {"case": f"{i}", "image": torch.rand(1, 2, 2, generator=generator), "label": torch.ones(1)} for i in range(10)
     ]
     objects = {"network": network, "optimizer": optimizer, "lr_scheduler": scheduler, "history": history}
     trainer = SupervisedTrainer(
@@ -317,9 +308,7 @@ def _train(folder: Path, interrupt: Callable[[Engine], None] | None = None) -> t
         trainer.add_event_handler(Events.ITERATION_COMPLETED, interrupt)
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED,
-        lambda engine: history.rows.append(
-            {"epoch": engine.state.epoch, "a": engine.state.output["loss"].item()}
-        ),
+        lambda engine: history.rows.append({"epoch": engine.state.epoch, "a": engine.state.output["loss"].item()}),
     )
     TrainingState(folder / "state.pt", objects, settings={"seed": 3}).attach(trainer)
     trainer.run()

@@ -164,9 +164,7 @@ def test_wrappers_are_taken_off() -> None:
 
 
 def test_unknown_layer_is_refused_with_the_names_that_would_do() -> None:
-    with pytest.raises(
-        ValueError, match=r"SelfCleansingNet has no layer 'residual_block_7'\. .*residual_block_6"
-    ):
+    with pytest.raises(ValueError, match=r"SelfCleansingNet has no layer 'residual_block_7'\. .*residual_block_6"):
         FeatureTap(small_net(), "residual_block_7")
     with pytest.raises(ValueError, match="has no layer ''"):
         FeatureTap(small_net(), "")

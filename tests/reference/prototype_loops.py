@@ -22,11 +22,7 @@ def grids(shape: tuple[int, ...], cells: int) -> list[list[tuple[int, ...]]]:
     edge = max(1, round(max(shape) / cells))
     corners = itertools.product(*[range(0, size, edge) for size in shape])
     return [
-        list(
-            itertools.product(
-                *[range(low, min(low + edge, size)) for low, size in zip(corner, shape, strict=True)]
-            )
-        )
+        list(itertools.product(*[range(low, min(low + edge, size)) for low, size in zip(corner, shape, strict=True)]))
         for corner in corners
     ]
 

@@ -41,7 +41,5 @@ def test_a_sample_without_a_pseudo_label_is_relabelled() -> None:
 
 
 def test_splits_of_different_length_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match="must judge the same samples in the same order, got 2 and 3 verdicts"
-    ):
+    with pytest.raises(ValueError, match="must judge the same samples in the same order, got 2 and 3 verdicts"):
         cascade(split(True, True), split(True, True, True))

@@ -216,9 +216,7 @@ def test_decision_is_a_threshold_and_posterior_falls_with_the_loss(components: i
             generator.random(3),
             generator.uniform(0.001, 0.2, 3),
         )
-        losses = np.concatenate(
-            [generator.normal(*group) for group in zip(centres, widths, sizes, strict=True)]
-        )
+        losses = np.concatenate([generator.normal(*group) for group in zip(centres, widths, sizes, strict=True)])
         split = split_clean(losses, components=components)
         assert is_a_threshold(losses, split)
         assert np.diff(split.posterior[losses.argsort()]).max() <= 1e-9

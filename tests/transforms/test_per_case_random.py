@@ -16,9 +16,7 @@ CASES = [f"case_{number}" for number in range(7)]
 
 
 def _augment(seed: int = 0) -> PerCaseRandom:
-    return PerCaseRandom(
-        [RandScaleIntensityd("image", factors=0.5, prob=1.0), RandFlipd("image", prob=0.5)], seed
-    )
+    return PerCaseRandom([RandScaleIntensityd("image", factors=0.5, prob=1.0), RandFlipd("image", prob=0.5)], seed)
 
 
 def _item(case: str) -> dict[str, Any]:
@@ -31,9 +29,7 @@ def _draw(augment: PerCaseRandom, case: str = "case_0") -> torch.Tensor:
 
 def _epoch(loader: DataLoader) -> dict[str, torch.Tensor]:
     return {
-        case: image
-        for batch in loader
-        for case, image in zip(batch["case"], batch["image"].as_tensor(), strict=True)
+        case: image for batch in loader for case, image in zip(batch["case"], batch["image"].as_tensor(), strict=True)
     }
 
 

@@ -56,9 +56,7 @@ def test_variants_by_hand(variant: Any, expected: list[int]) -> None:
     ],
 )
 def test_options_reach_the_correction(option: dict[str, Any], expected: list[int]) -> None:
-    assert PrototypeRelabeld("pred", num_outputs=2, **option)({"pred": ROW})["candidate"].tolist() == [
-        [expected]
-    ]
+    assert PrototypeRelabeld("pred", num_outputs=2, **option)({"pred": ROW})["candidate"].tolist() == [[expected]]
 
 
 def test_sigma_chooses_the_prototypes() -> None:
@@ -68,9 +66,7 @@ def test_sigma_chooses_the_prototypes() -> None:
     # voxel 2 0.25. mu 0.9 tells them apart: 0.866 is below it, 0.933 above.
     row = _stacked([1, 1, 1], [[1.0, 3**0.5 / 2, 0.0], [0.0, 0.5, 1.0]])
     found = [
-        PrototypeRelabeld("pred", num_outputs=2, sigma=sigma, mu=0.9)({"pred": row})["candidate"]
-        .flatten()
-        .tolist()
+        PrototypeRelabeld("pred", num_outputs=2, sigma=sigma, mu=0.9)({"pred": row})["candidate"].flatten().tolist()
         for sigma in (0.7, 0.4)
     ]
     assert found == [[0, 1, 0], [1, 1, 0]]
@@ -117,9 +113,7 @@ def test_an_empty_prediction_proposes_nothing() -> None:
 
 
 def test_half_precision_and_metadata_are_accepted() -> None:
-    item = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected")(
-        {"pred": MetaTensor(ROW.bfloat16())}
-    )
+    item = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected")({"pred": MetaTensor(ROW.bfloat16())})
     assert item["corrected"].tolist() == [[[1, 1, 0, 0, 1]]]
     assert "candidate" not in item
 

@@ -30,9 +30,7 @@ def commit_round(store: LabelStore, value: int) -> None:
 
 
 def sample(case: str = "a") -> dict:
-    label = MetaTensor(
-        torch.full(SHAPE, 3.0), affine=2 * torch.eye(4), meta={"filename_or_obj": f"{case}.nii.gz"}
-    )
+    label = MetaTensor(torch.full(SHAPE, 3.0), affine=2 * torch.eye(4), meta={"filename_or_obj": f"{case}.nii.gz"})
     return {"label": label, "case": case}
 
 
@@ -83,9 +81,7 @@ def test_withdrawn_label_falls_back_to_the_default(store: LabelStore) -> None:
     commit_round(store, 1)
     store.withdraw("b")
     store.commit("withdrawn")
-    assert LoadStoredLabeld("label", store, default="label")(sample("b"))[
-        "pseudo_label"
-    ].unique().tolist() == [3]
+    assert LoadStoredLabeld("label", store, default="label")(sample("b"))["pseudo_label"].unique().tolist() == [3]
 
 
 def test_spatial_transforms_after_it_move_both_labels_alike(store: LabelStore) -> None:
