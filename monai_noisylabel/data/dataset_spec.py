@@ -136,10 +136,10 @@ def load_dataset(
     if not isinstance(manifest, Manifest):
         manifest = load_manifest(manifest)
     if size is not None:
-        manifest = _resized(manifest, size)
+        manifest = resized(manifest, size)
     dims = spatial_dims or manifest.spatial_dims
     _check_dims(manifest, dims)
-    chosen = _chosen(manifest, classes)
+    chosen = chosen_classes(manifest, classes)
     report = check_dataset(
         manifest, dataset_folder(manifest, dataset_dir), spatial_dims=dims, cached=True, only_used=True
     )
@@ -157,7 +157,7 @@ def load_dataset(
     return spec
 
 
-def _resized(manifest: Manifest, size: Sequence[int]) -> Manifest:
+def resized(manifest: Manifest, size: Sequence[int]) -> Manifest:
     """Manifest with another final size, validated as if it had been written so."""
     content = manifest.model_dump()
     content["preprocessing"]["size"] = list(size)
@@ -177,7 +177,8 @@ def _check_dims(manifest: Manifest, dims: int) -> None:
             )
 
 
-def _chosen(manifest: Manifest, classes: Sequence[str] | None) -> tuple[str, ...]:
+def chosen_classes(manifest: Manifest, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes asked for, all where None, in the manifest's order; ValueError if one is unknown."""
     if classes is None:
         return tuple(manifest.classes)
     if isinstance(classes, str) or not classes or any(name not in manifest.classes for name in classes):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_noisylabel.data.dataset_spec import DatasetSpec, _chosen, _resized, load_dataset
+from monai_noisylabel.data.dataset_spec import DatasetSpec, chosen_classes, load_dataset, resized
 from monai_noisylabel.data.layout import files_of
 from monai_noisylabel.data.manifest import Manifest, load_manifest
 
@@ -36,8 +36,8 @@ def describe_dataset(
     if not isinstance(manifest, Manifest):
         manifest = load_manifest(manifest)
     if size is not None:
-        manifest = _resized(manifest, size)
-    chosen = _chosen(manifest, classes)
+        manifest = resized(manifest, size)
+    chosen = chosen_classes(manifest, classes)
     return DatasetSpec(manifest, Path(), chosen, spatial_dims or manifest.spatial_dims, [], [], [])
 
 

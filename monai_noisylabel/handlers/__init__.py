@@ -4,6 +4,7 @@ from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
 from monai_noisylabel.handlers.epoch_start import EpochStart
 from monai_noisylabel.handlers.label_cleansing import LabelCleansing
+from monai_noisylabel.handlers.originals_guard import OriginalsGuard
 from monai_noisylabel.handlers.progress import Progress
 from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.handlers.run_report import RunReport
@@ -15,6 +16,7 @@ __all__ = [
     "CaseDice",
     "EpochStart",
     "LabelCleansing",
+    "OriginalsGuard",
     "Progress",
     "RunHistory",
     "RunReport",

@@ -81,7 +81,7 @@ class PrototypeRelabeld(MapTransform):
 
     def _keep_unpredicted(self, proposal: Tensor, prediction: Tensor, current: Tensor) -> Tensor:
         if self.multi_label:
-            predicted = prediction.flatten(1).any(1)
+            predicted = prediction.bool().flatten(1).any(1)
             return torch.where(predicted.view(-1, *[1] * (proposal.ndim - 1)), proposal, current)
         unpredicted = [value for value in range(1, self.num_outputs) if not bool((prediction == value).any())]
         return torch.where(torch.isin(current, current.new_tensor(unpredicted)), current, proposal)

@@ -66,7 +66,9 @@ def test_a_round_against_an_evaluation_pass(phantom: Path, tmp_path: Path, capsy
         passes.append(seconds(evaluator.run))
         rounds.append(seconds(lambda: cleansing(trainer)))
     with capsys.disabled():
-        print(f"\nround {min(rounds):.2f} s, evaluation pass {min(passes):.2f} s, ratio {min(rounds) / min(passes):.2f}")
+        print(
+            f"\nround {min(rounds):.2f} s, evaluation pass {min(passes):.2f} s, ratio {min(rounds) / min(passes):.2f}"
+        )
 
 
 def test_a_training_against_plain_training(phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,4 +82,6 @@ def test_a_training_against_plain_training(phantom: Path, tmp_path: Path, capsys
         tmp_path = tmp_path / "again"
     ratio = spent["self_cleansing"] / spent["baseline"]
     with capsys.disabled():
-        print(f"\nself_cleansing {spent['self_cleansing']:.1f} s, baseline {spent['baseline']:.1f} s, ratio {ratio:.2f}")
+        print(
+            f"\nself_cleansing {spent['self_cleansing']:.1f} s, baseline {spent['baseline']:.1f} s, ratio {ratio:.2f}"
+        )

@@ -17,8 +17,10 @@ from two_processes import run_on_two
 
 from monai_noisylabel.data import LabelStore
 from monai_noisylabel.handlers import LabelCleansing
+from monai_noisylabel.handlers.sweep_record import SampleRecord, gather_records
 
 CASES = list(CLEANSED_GIVEN)
+TWO_COMPONENTS = "two components; 1 sample without a loss counted as noisy"
 
 
 class Training:
@@ -59,9 +61,9 @@ def _all(count: int) -> dict[str, int]:
 
 
 def test_first_round_by_hand(tmp_path: Path, given: dict[str, Tensor]) -> None:
-    # The prediction is 5 voxels everywhere; given are 5 5 5 1 1 0. Losses 1 - 2 min / sum: 0 0 0 2/3 2/3 1.
-    # The mixture's means are 0 and (2/3 + 2/3 + 1) / 3 = 7/9: a, b, c are clean. There is no correction
-    # yet that could be clean. Of d, e and f, e has an empty proposal and stays as it is.
+    # The prediction is 5 voxels everywhere; given are 5 5 5 1 1 0. Losses 1 - 2 min / sum: 0 0 0 2/3 2/3, and
+    # f, which is empty, is noisy anyway. The mixture's means are 0 and 2/3: a, b, c are clean. There is no
+    # correction yet that could be clean. Of d, e and f, e has an empty proposal and stays as it is.
     training = Training(tmp_path, given)
     assert training.round(_all(5), CLEANSED_PROPOSED) == {"keep_manual": 3, "keep_pseudo": 1, "relabel": 2}
     assert training.stored() == {"d": 5, "f": 6}
@@ -77,16 +79,15 @@ def test_first_round_by_hand(tmp_path: Path, given: dict[str, Tensor]) -> None:
     parameters = record["parameters"]
     assert parameters["decisions"] == {"keep_manual": 3, "keep_pseudo": 1, "relabel": 2}
     assert (parameters["epoch"], parameters["samples"], parameters["empty_proposals"]) == (1, 6, 1)
-    assert parameters["given_labels"]["means"] == pytest.approx([0.0, 7 / 9], abs=0.02)
-    assert parameters["given_labels"]["reason"] == "two components"
+    assert parameters["given_labels"]["means"] == pytest.approx([0.0, 2 / 3], abs=0.02)
+    assert parameters["given_labels"]["reason"] == TWO_COMPONENTS
     assert parameters["corrections"]["means"] == []
     assert (parameters["renew"], parameters["components"], parameters["min_gap"]) == ("noisy", 2, 0.0)
 
 
 def test_second_round_keeps_clean_corrections_and_renews_noisy_ones(tmp_path: Path, given: dict[str, Tensor]) -> None:
-    # Corrections: d with 5 voxels, f with 6. Predicted are 5 for all but f: 1. Given losses: 0 0 0 2/3
-    # 2/3 and 1 - 2 * 0 / 1 = 1 for f. Losses of the corrections: d 0, f 1 - 2 * 1 / 7 = 5/7: d is clean,
-    # f is not.
+    # Corrections: d with 5 voxels, f with 6. Predicted are 5 for all but f: 1. Given losses: 0 0 0 2/3 2/3 as
+    # before. Losses of the corrections: d 0, f 1 - 2 * 1 / 7 = 5/7: d is clean, f is not.
     training = Training(tmp_path, given)
     training.round(_all(5), CLEANSED_PROPOSED)
     counts = training.round(_all(5) | {"f": 1}, _all(7) | {"e": 0})
@@ -156,11 +157,22 @@ def test_one_sample_is_clean(tmp_path: Path) -> None:
 
 
 def test_min_gap_keeps_labels_that_differ_little(tmp_path: Path, given: dict[str, Tensor]) -> None:
-    # the means differ by 7/9 = 0.78, see above
-    assert Training(tmp_path / "a", given, min_gap=0.7).round(_all(5), CLEANSED_PROPOSED)["keep_manual"] == 3
-    training = Training(tmp_path / "b", given, min_gap=0.85)
-    assert training.round(_all(5), CLEANSED_PROPOSED)["keep_manual"] == 6
-    assert training.store.record(1)["parameters"]["min_gap"] == 0.85
+    # the means differ by 2/3, see above; f is empty and no matter of means
+    assert Training(tmp_path / "a", given, min_gap=0.6).round(_all(5), CLEANSED_PROPOSED)["keep_manual"] == 3
+    training = Training(tmp_path / "b", given, min_gap=0.75)
+    counts = training.round(_all(5), CLEANSED_PROPOSED)
+    assert counts == {"keep_manual": 5, "keep_pseudo": 0, "relabel": 1}
+    assert training.store.record(1)["parameters"]["min_gap"] == 0.75
+
+
+def test_missing_labels_do_not_make_wrong_boundaries_look_clean(tmp_path: Path) -> None:
+    # predicted are 6 voxels; given 6 (loss 0), 4 (1 - 8/10 = 1/5) and none (loss 1), three times each. A mixture
+    # of all losses would put its means at 1/10 and 1 and call six labels clean; without the missing ones it is three
+    sizes = {f"{count}_{copy}": count for count in (6, 4, 0) for copy in range(3)}
+    training = Training(tmp_path, {case: strip(count) for case, count in sizes.items()})
+    counts = training.round(dict.fromkeys(sizes, 6), dict.fromkeys(sizes, 7))
+    assert counts == {"keep_manual": 3, "keep_pseudo": 0, "relabel": 6}
+    assert set(training.stored()) == {case for case, count in sizes.items() if count < 6}
 
 
 def test_three_components_are_stricter(tmp_path: Path) -> None:
@@ -230,8 +242,8 @@ def test_rounds_follow_the_schedule(
 def test_a_round_is_logged(tmp_path: Path, given: dict[str, Tensor], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="monai_noisylabel"):
         Training(tmp_path, given).round(_all(5), CLEANSED_PROPOSED)
-    expected = "Label round 1 after epoch 1: 3 keep_manual, 1 keep_pseudo, 2 relabel of 6; two components."
-    assert expected in caplog.messages
+    expected = "Label round 1 after epoch 1: 3 keep_manual, 1 keep_pseudo, 2 relabel of 6; "
+    assert f"{expected}{TWO_COMPONENTS}." in caplog.messages
 
 
 @pytest.mark.parametrize(
@@ -253,6 +265,11 @@ def test_a_proposal_on_another_grid_is_refused(tmp_path: Path) -> None:
     training.sweep.predicted, training.sweep.proposed = {"a": strip(3)}, {"a": torch.zeros(1, 2, 10)}
     with pytest.raises(ValueError, match=r"Case 'a'.*shape"):
         fake_trainer(2, [training.cleansing]).run()
+
+
+def test_samples_are_judged_in_the_order_of_their_names_whatever_order_they_came_in() -> None:
+    records = [SampleRecord(case, 0.5, 0.5, corrected=False, empty=False) for case in ("b", "c", "a", "b")]
+    assert [record.case for record in gather_records(records)] == ["a", "b", "c"]
 
 
 @pytest.mark.distributed

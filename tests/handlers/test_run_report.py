@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -183,11 +185,21 @@ def test_a_resumed_run_appends_to_its_rows(tmp_path: Path) -> None:
     resumed = Run(tmp_path / "parts", [3, 5, 8])
     resumed.history.load_state_dict(first.history.state_dict())
     resumed.trainer.state.epoch, resumed.trainer.state.iteration = 2, 4
-    seconds = resumed.history.seconds
     summary, expected = resumed.run(), whole.run()
     assert resumed.metrics() == whole.metrics()
     assert summary["test_dice"] == expected["test_dice"]
-    assert resumed.history.seconds > seconds > 0
+
+
+def test_seconds_of_all_epochs_are_added_also_over_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()  # a clock that goes on by a second whenever it is looked at: at both ends of an epoch
+    monkeypatch.setattr(run_report, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    first, resumed = Run(tmp_path, [3, 5]), Run(tmp_path, [3, 5, 8])
+    assert first.run()["seconds"] == 2.0
+    resumed.history.load_state_dict(first.history.state_dict())
+    resumed.trainer.state.epoch, resumed.trainer.state.iteration = 2, 4
+    assert resumed.run()["seconds"] == 3.0
 
 
 def test_without_a_defined_validation_there_is_no_b_model(tmp_path: Path) -> None:

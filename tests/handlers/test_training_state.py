@@ -107,6 +107,16 @@ def test_a_run_goes_on_after_its_last_full_epoch(tmp_path: Path) -> None:
     assert _run(tmp_path, 4) == ([3, 3, 4, 4], 8)
 
 
+def test_iterations_are_counted_on(tmp_path: Path) -> None:
+    _run(tmp_path, 2)
+    iterations: list[int] = []
+    trainer = fake_trainer(
+        3, [TrainingState(tmp_path / "state.pt", {})], lambda engine, _: iterations.append(engine.state.iteration)
+    )
+    trainer.run()
+    assert iterations == [5, 6]
+
+
 def test_going_on_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _run(tmp_path)
     with caplog.at_level(logging.INFO, logger="monai_noisylabel"):

@@ -19,6 +19,15 @@ def _stacked(region: list[int], features: list[list[float]]) -> Tensor:
     return torch.stack([-predicted, 2 * predicted - 1, *map(torch.tensor, features)]).unsqueeze(1)
 
 
+def _relabelled(stacked: Tensor, current: Tensor | None = None, **options: Any) -> dict[str, Any]:
+    """The item after relabelling; the label in use so far is empty unless given."""
+    options = {"num_outputs": 2, **options}
+    channels = options["num_outputs"] if options.get("multi_label") else 1
+    empty = torch.zeros(channels, *stacked.shape[1:], dtype=torch.uint8)
+    data = {"case": "a", "pred": stacked, "pseudo_label": empty if current is None else current}
+    return PrototypeRelabeld("pred", **options)(data)
+
+
 # Voxels 0 and 1 look like (1, 0), voxel 2 like (0, 5), voxel 3 like (0, 1), voxel 4 like (1, 0);
 # predicted are 0, 1, 2.
 ROW = _stacked([1, 1, 1, 0, 0], [[1.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 5.0, 1.0, 0.0]])
@@ -36,7 +45,7 @@ ROW = _stacked([1, 1, 1, 0, 0], [[1.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 5.0, 1.0,
     ],
 )
 def test_variants_by_hand(variant: Any, expected: list[int]) -> None:
-    item = PrototypeRelabeld("pred", num_outputs=2, variant=variant)({"pred": ROW, "case": "a"})
+    item = _relabelled(ROW, variant=variant)
     assert item["candidate"].tolist() == [[expected]]
     assert item["pred"].tolist() == [[[1, 1, 1, 0, 0]]]
     assert item["candidate"].dtype == item["pred"].dtype == torch.uint8
@@ -56,7 +65,7 @@ def test_variants_by_hand(variant: Any, expected: list[int]) -> None:
     ],
 )
 def test_options_reach_the_correction(option: dict[str, Any], expected: list[int]) -> None:
-    assert PrototypeRelabeld("pred", num_outputs=2, **option)({"pred": ROW})["candidate"].tolist() == [[expected]]
+    assert _relabelled(ROW, **option)["candidate"].tolist() == [[expected]]
 
 
 def test_sigma_chooses_the_prototypes() -> None:
@@ -65,10 +74,7 @@ def test_sigma_chooses_the_prototypes() -> None:
     # and 1. sigma 0.4: 0 and 30 degrees; similarity to voxel 0 (1 + 0.866) / 2, to voxel 1 the same, to
     # voxel 2 0.25. mu 0.9 tells them apart: 0.866 is below it, 0.933 above.
     row = _stacked([1, 1, 1], [[1.0, 3**0.5 / 2, 0.0], [0.0, 0.5, 1.0]])
-    found = [
-        PrototypeRelabeld("pred", num_outputs=2, sigma=sigma, mu=0.9)({"pred": row})["candidate"].flatten().tolist()
-        for sigma in (0.7, 0.4)
-    ]
+    found = [_relabelled(row, sigma=sigma, mu=0.9)["candidate"].flatten().tolist() for sigma in (0.7, 0.4)]
     assert found == [[0, 1, 0], [1, 1, 0]]
 
 
@@ -79,9 +85,8 @@ def test_holes_are_filled_up_to_the_size_asked_for() -> None:
     features[0, 1:6, 1:6] = 1.0
     features[:, 3, 3] = torch.tensor([0.0, 1.0])
     logits = torch.stack([torch.zeros(7, 7), features[0] - 0.5])
-    data = {"pred": torch.cat([logits, features])}
     for max_hole, expected in ((0.1, 25), (0.0, 24)):
-        assert int(PrototypeRelabeld("pred", 2, max_hole=max_hole)(data)["candidate"].sum()) == expected
+        assert int(_relabelled(torch.cat([logits, features]), max_hole=max_hole)["candidate"].sum()) == expected
 
 
 @pytest.mark.parametrize("shape", [(12, 10), (8, 9, 7)])
@@ -93,8 +98,8 @@ def test_equals_the_pure_functions(shape: tuple[int, ...], multi_label: bool) ->
     form: dict[str, Any] = {"num_classes": 3, "multi_label": multi_label}
     predicted = (logits > 0).byte() if multi_label else logits.argmax(0, keepdim=True).byte()
     expected = clean_up_label(relabel(features, predicted, **form, cells=4, mu=0.9), **form)
-    transform = PrototypeRelabeld("pred", num_outputs=3, multi_label=multi_label, cells=4, mu=0.9)
-    item = transform({"pred": torch.cat([logits, features])})
+    stacked = torch.cat([logits, features])
+    item = _relabelled(stacked, num_outputs=3, multi_label=multi_label, cells=4, mu=0.9)
     assert torch.equal(item["pred"], predicted)
     assert torch.equal(torch.as_tensor(item["candidate"]), torch.as_tensor(expected))
     assert item["candidate"].shape == ((3 if multi_label else 1), *shape)
@@ -102,29 +107,51 @@ def test_equals_the_pure_functions(shape: tuple[int, ...], multi_label: bool) ->
 
 def test_multi_label_predictions_are_the_positive_logits() -> None:
     stacked = torch.tensor([[-1.0, 0.0, 2.0], [3.0, 1.0, -0.5], [1.0, 1.0, 1.0]]).unsqueeze(1)
-    item = PrototypeRelabeld("pred", num_outputs=2, multi_label=True, variant="prediction")({"pred": stacked})
+    item = _relabelled(stacked, multi_label=True, variant="prediction")
     assert item["pred"].tolist() == [[[0, 0, 1]], [[1, 1, 0]]]
 
 
-def test_an_empty_prediction_proposes_nothing() -> None:
-    item = PrototypeRelabeld("pred", num_outputs=2)({"pred": _stacked([0, 0, 0], [[1.0, 1.0, 1.0]])})
+def test_an_empty_prediction_proposes_the_label_in_use() -> None:
+    stacked = _stacked([0, 0, 0], [[1.0, 1.0, 1.0]])
+    item = _relabelled(stacked)
     assert not item["pred"].any()
     assert not item["candidate"].any()
+    assert _relabelled(stacked, torch.tensor([[[1, 0, 1]]], dtype=torch.uint8))["candidate"].tolist() == [[[1, 0, 1]]]
+
+
+def test_a_class_that_is_not_predicted_keeps_its_voxels() -> None:
+    # class 2 is predicted nowhere: its voxels 3 and 4 stay, also where class 1 is proposed (0, 1, 4, as above);
+    # class 1 is predicted, so that its present voxel 2 counts for nothing
+    stacked = torch.cat([ROW[:2], torch.full((1, 1, 5), -9.0), ROW[2:]])
+    current = torch.tensor([[[0, 0, 1, 2, 2]]], dtype=torch.uint8)
+    item = _relabelled(stacked, current, num_outputs=3)
+    assert item["candidate"].tolist() == [[[1, 1, 0, 2, 2]]]
+    assert item["candidate"].dtype == torch.uint8
+
+
+def test_a_channel_that_is_not_predicted_stays_as_it_is() -> None:
+    stacked = torch.cat([ROW[1:2], torch.full((1, 1, 5), -9.0), ROW[2:]])
+    current = torch.tensor([[[0, 0, 1, 1, 1]], [[0, 1, 0, 1, 1]]], dtype=torch.uint8)
+    item = _relabelled(stacked, current, multi_label=True)
+    assert item["candidate"].tolist() == [[[1, 1, 0, 0, 1]], [[0, 1, 0, 1, 1]]]
 
 
 def test_half_precision_and_metadata_are_accepted() -> None:
-    item = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected")({"pred": MetaTensor(ROW.bfloat16())})
+    stacked, current = MetaTensor(ROW.bfloat16()), MetaTensor(torch.zeros(1, 1, 5, dtype=torch.uint8))
+    transform = PrototypeRelabeld("pred", num_outputs=2, output_key="corrected", current_key="used")
+    item = transform({"pred": stacked, "used": current})
     assert item["corrected"].tolist() == [[[1, 1, 0, 0, 1]]]
     assert "candidate" not in item
 
 
 def test_the_item_given_is_left_alone() -> None:
-    data = {"pred": ROW.clone()}
+    data = {"pred": ROW.clone(), "pseudo_label": torch.ones(1, 1, 5, dtype=torch.uint8)}
     PrototypeRelabeld("pred", num_outputs=2)(data)
-    assert set(data) == {"pred"}
+    assert set(data) == {"pred", "pseudo_label"}
     assert torch.equal(data["pred"], ROW)
+    assert data["pseudo_label"].all()
 
 
 def test_a_network_that_diverged_is_reported() -> None:
     with pytest.raises(ValueError, match="diverged"):
-        PrototypeRelabeld("pred", num_outputs=2)({"pred": _stacked([1, 1], [[float("nan"), 1.0]])})
+        _relabelled(_stacked([1, 1], [[float("nan"), 1.0]]))
