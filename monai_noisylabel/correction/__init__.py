@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .grid import grid_cells
 from .postprocess import clean_up, clean_up_label
-from .prototype import average_prototype, prototypes, relabel, representation_degree, similarity
+from .prototype import average_prototype, prototypes, representation_degree, similarity
+from .relabel import relabel
 
 __all__ = [
     "average_prototype",

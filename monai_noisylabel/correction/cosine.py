@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["cosines", "unit_vectors", "widened"]
+__all__ = ["check_features", "cosines", "unit_vectors", "widened"]
 
 
 def widened(values: torch.Tensor) -> torch.Tensor:
@@ -46,3 +46,10 @@ def cosines(features: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
     with torch.autocast(flat.device.type, enabled=False):
         products = directions.to(flat.dtype) @ flat
     return products.mul_(squares.clamp_min_(torch.finfo(flat.dtype).tiny).rsqrt_())
+
+
+def check_features(features: torch.Tensor) -> None:
+    """ValueError unless the features are a floating-point map (d, *S)."""
+    if features.ndim < 2 or not features.is_floating_point():
+        shape = tuple(features.shape)
+        raise ValueError(f"features must be floating point of shape (d, *S), got {features.dtype} {shape}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -11,6 +11,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from monai_noisylabel.correction import clean_up_label, relabel
+from monai_noisylabel.correction.relabel import Variant
 from monai_noisylabel.masks import from_masks
 
 __all__ = ["PrototypeRelabeld"]
@@ -29,7 +30,8 @@ class PrototypeRelabeld(MapTransform):
         multi_label: logits of structures that may overlap (sigmoid) instead of exclusive classes (softmax).
         output_key: key of the corrected label.
         current_key: key of the label in use so far.
-        variant: ``prototype`` (the paper's), ``average`` (one mean prototype) or ``prediction`` (the predicted label).
+        variant: ``prototype`` (the paper's), ``contrast`` (the background has prototypes too), ``average`` (one mean
+            prototype) or ``prediction`` (the predicted label).
         cells: grid cells along the longer axis of the map; the paper: 64.
         sigma: threshold on the representation degree in [0, 1]; the paper: 0.7.
         mu: threshold on the similarity to the prototypes in [-1, 1]; the paper: 0.7.
@@ -50,7 +52,7 @@ class PrototypeRelabeld(MapTransform):
         multi_label: bool = False,
         output_key: str = "candidate",
         current_key: str = "pseudo_label",
-        variant: Literal["prototype", "prediction", "average"] = "prototype",
+        variant: Variant = "prototype",
         cells: int = 64,
         sigma: float = 0.7,
         mu: float = 0.7,
