@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,5 +48,9 @@ def _table(title: str, rows: Mapping[str, Mapping[str, float]], classes: list[st
     for name in names:
         table.add_column(name, justify="right")
     for row, values in rows.items():
-        table.add_row(row, *(f"{values[name]:.3f}" for name in names))
+        table.add_row(row, *(_shown(values[name]) for name in names))
     return table
+
+
+def _shown(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

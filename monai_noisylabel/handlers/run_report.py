@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,7 +122,7 @@ class RunReport:
         items = (view[index] for index in range(len(view)))
         quality = measure_labels(items, self.classes, self.num_classes, truth_key)
         summary = self._summary(engine, results, quality)
-        write_atomically(json.dumps(summary, indent=2) + "\n", self.output_dir / "summary.json")
+        write_atomically(json.dumps(_without_nan(summary), indent=2) + "\n", self.output_dir / "summary.json")
         if quality.cleansed_to_given:
             write_atomically(quality.ranking(), self.output_dir / "labels.csv")
         path = self.output_dir / "report.png"
@@ -159,3 +160,12 @@ class RunReport:
             "seconds": round(self.history.seconds, 1),
             "threads": torch.get_num_threads(),
         }
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: what could not be measured, such as the Dice of a class that no case has, becomes null."""
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

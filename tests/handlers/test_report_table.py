@@ -78,4 +78,4 @@ def test_what_is_not_defined_is_said(capsys: pytest.CaptureFixture[str]) -> None
         "training_labels": {"cleansed_to_given": ONE},
     }
     print_report(summary, Path("out"))
-    assert "nan" in capsys.readouterr().out
+    assert "    - │" in capsys.readouterr().out
