@@ -14,7 +14,7 @@ from .prototype import average_prototype, prototypes
 
 __all__ = ["Variant", "relabel"]
 
-Variant = Literal["prototype", "contrast", "average", "prediction"]
+Variant = Literal["prototype", "average", "prediction"]
 
 
 @torch.no_grad()
@@ -49,8 +49,7 @@ def relabel(
         sigma: threshold on the scaled representation degree in [0, 1), paper 0.7.
         mu: threshold on the similarity in [-1, 1), paper 0.7.
         variant: "prototype" (the method), "average" (one mean prototype) or "prediction" (the prediction
-            itself): the three that the paper's table 4 compares; or "contrast", prototypes with the background's
-            own in place of the threshold ``mu``.
+            itself): the three that the paper's table 4 compares.
         multi_label: whether the prediction has one binary channel per structure.
 
     Returns:
@@ -75,40 +74,25 @@ def relabel(
     Deviation:
         The paper describes one foreground class. With several, a multi-class voxel takes the class of the
         largest similarity among those above ``mu``, else background; multi-label channels are decided
-        independently. "contrast" is not in the paper: ``mu`` cuts the similarity, which falls from about 0.9
-        inside a structure to about 0.1 outside, on one side of the middle, so that labels shrink or grow from
-        round to round. There a voxel belongs to a structure if it is more similar to its prototypes than to
-        those of what was predicted to be outside of it.
+        independently.
     """
     masks = _checked_masks(features, prediction, num_classes, multi_label, mu, variant)
     if variant == "prediction":
         return from_masks(masks, multi_label)
     features = widened(features)
     grid = grid_cells(features.shape[1:], cells, features.device)
-    average = variant == "average"
-    scores = _similarities(features, masks, grid, sigma, average)
-    threshold: float | torch.Tensor = mu
-    if variant == "contrast":
-        outside = ~masks if multi_label else ~masks.any(0, keepdim=True)
-        threshold = _similarities(features, outside, grid, sigma, average)
-    if multi_label:
-        return from_masks(scores > threshold, multi_label)
-    best, winner = scores.max(0, keepdim=True)
-    return torch.where(best > threshold, winner + 1, 0).to(torch.uint8)
-
-
-def _similarities(
-    features: torch.Tensor, regions: torch.Tensor, grid: torch.Tensor, sigma: float, average: bool
-) -> torch.Tensor:
-    """Similarity (K, *S) of every voxel to each region's prototypes; minus infinity for an empty region."""
-    directions = features.new_zeros(len(regions), features.shape[0])
-    for direction, region in zip(directions, regions, strict=True):
+    directions = features.new_zeros(len(masks), features.shape[0])
+    for direction, region in zip(directions, masks, strict=True):
+        average = variant == "average"
         found = average_prototype(features, region) if average else prototypes(features, region, grid, sigma)
         if len(found):
             direction.copy_(found.mean(0))
-    scores = cosines(features, directions).view(regions.shape)
-    scores[~regions.flatten(1).any(1)] = -torch.inf
-    return scores
+    scores = cosines(features, directions).view(masks.shape)
+    scores[~masks.flatten(1).any(1)] = -torch.inf
+    if multi_label:
+        return from_masks(scores > mu, multi_label)
+    best, winner = scores.max(0, keepdim=True)
+    return torch.where(best > mu, winner + 1, 0).to(torch.uint8)
 
 
 def _checked_masks(

@@ -30,8 +30,7 @@ class PrototypeRelabeld(MapTransform):
         multi_label: logits of structures that may overlap (sigmoid) instead of exclusive classes (softmax).
         output_key: key of the corrected label.
         current_key: key of the label in use so far.
-        variant: ``prototype`` (the paper's), ``contrast`` (the background has prototypes too), ``average`` (one mean
-            prototype) or ``prediction`` (the predicted label).
+        variant: ``prototype`` (the paper's), ``average`` (one mean prototype) or ``prediction`` (the predicted label).
         cells: grid cells along the longer axis of the map; the paper: 64.
         sigma: threshold on the representation degree in [0, 1]; the paper: 0.7.
         mu: threshold on the similarity to the prototypes in [-1, 1]; the paper: 0.7.
