@@ -70,6 +70,7 @@ def prototypes(features: torch.Tensor, region: torch.Tensor, cells: torch.Tensor
             [0, 1).
 
     Example:
+        >>> from monai_noisylabel.correction import grid_cells
         >>> features = torch.tensor([[1.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.5, 1.0]]).view(2, 1, 4)
         >>> cells = grid_cells((1, 4), cells=4)
         >>> prototypes(features, torch.ones(1, 4, dtype=torch.bool), cells).numpy().round(3).tolist()
