@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Datasets and their manifests.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+labels_app = typer.Typer(help="Labels that a training corrected.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
 
 UNSAFE, USAGE = 1, 2
 PIPE_WIDTH = 200
@@ -89,6 +91,48 @@ def check(
     style = "green" if report.safe else "bold red"
     console.print(f"{report.manifest.name}: [{style}]{escape(report.verdict)}[/]", soft_wrap=True, highlight=False)
     raise typer.Exit(0 if report.safe else UNSAFE)
+
+
+@labels_app.command("export")
+def export(
+    store: Annotated[Path, typer.Argument(help="Label store of a run: <ckpt_dir>/label_store.")],
+    manifest: Annotated[str, typer.Argument(help="Manifest of the run.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the labels; never that of the dataset.")],
+    dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")] = None,
+    spatial_dims: Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)] = None,
+    classes: Annotated[str | None, typer.Option("--classes", help="As in the run, with commas between.")] = None,
+    round: Annotated[int | None, typer.Option("--round", help="As they were after this round.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write corrected labels on the grid of the given ones, into a folder of their own.
+
+    Exit code 0: every corrected label was written; 1: some could not be; 2: nothing can be exported.
+    """
+    from monai_noisylabel.data import LabelStore, load_dataset
+
+    console, errors = _console(), Console(stderr=True)
+    try:
+        if not (store / "rounds").is_dir():
+            raise FileNotFoundError(f"{store} is no label store: it has no rounds. It lies in a run's --ckpt_dir.")
+        chosen = None if classes is None else classes.split(",")
+        spec = load_dataset(manifest, dataset_dir, spatial_dims=spatial_dims, classes=chosen)
+        report = LabelStore(store, spec.dataset_dir).export(
+            spec.train,
+            out,
+            class_values=[spec.manifest.values(name) for name in spec.classes],
+            classes=spec.classes,
+            coloured=spec.manifest.coloured,
+            round=round,
+            overwrite=overwrite,
+        )
+    except (ValueError, OSError) as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        raise typer.Exit(USAGE) from None
+    for case, problem in report.failed.items():
+        errors.print(f"[bold red]{escape(case)}:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    counts = f"{len(report.written)} written to {out}, {len(report.not_corrected)} never corrected"
+    console.print(f"{counts}, {len(report.failed)} failed.", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if report.failed else 0)
 
 
 def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, console: Console) -> Report:
