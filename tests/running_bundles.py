@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
 
 REPOSITORY = Path(__file__).parents[1]
 BUNDLES = ("baseline", "self_cleansing")
@@ -33,3 +36,19 @@ def run(arguments: list[str], timeout: float = 300, **env: str) -> subprocess.Co
         env={**os.environ, "OMP_NUM_THREADS": "1", **env},
         check=False,
     )
+
+
+def training_workflow(bundle: str, folder: Path, phantom: Path, **overrides: Any) -> ConfigWorkflow:
+    """A bundle's training in this process, initialised, with its own network, into a folder."""
+    root = REPOSITORY / "bundles" / bundle
+    workflow = ConfigWorkflow(
+        str(root / "configs" / "train.json"),
+        workflow_type="train",
+        bundle_root=str(root),
+        dataset_dir=str(phantom),
+        ckpt_dir=str(folder / "models"),
+        output_dir=str(folder / "eval"),
+        **overrides,
+    )
+    workflow.initialize()
+    return workflow

@@ -6,13 +6,13 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
 from monai_noisylabel.handlers.atomic import write_atomically
+from monai_noisylabel.handlers.decollated import decollated
 from monai_noisylabel.handlers.processes import gather_from_all, is_main
 from monai_noisylabel.metrics import dice, overlap
 
@@ -57,9 +57,7 @@ class CaseDice:
 
     def update(self, engine: Engine) -> None:
         """Count the overlaps of one decollated batch."""
-        batch: list[dict[str, Any]] = engine.state.batch  # type: ignore[assignment]  # decollated
-        outputs: list[dict[str, Any]] = engine.state.output  # type: ignore[assignment]
-        for item, output in zip(batch, outputs, strict=True):
+        for item, output in decollated(engine):
             volume = str(item["volume"] if "volume" in item else item["case"])
             counts = overlap(output["pred"], output["label"], self.num_classes)
             self._counts[str(item["case"])] = (volume, counts)

@@ -14,6 +14,7 @@ from monai.engines import Evaluator, Trainer
 
 from monai_noisylabel.data.label_geometry import geometry_of
 from monai_noisylabel.data.label_store import LabelStore
+from monai_noisylabel.handlers.decollated import decollated
 from monai_noisylabel.handlers.processes import is_main, wait_for_all
 from monai_noisylabel.handlers.sweep_record import SampleRecord, gather_records, record_sample
 from monai_noisylabel.selection import CleanSplit, Verdict, cascade, split_clean
@@ -112,9 +113,7 @@ class LabelCleansing:
 
     def collect(self, engine: Engine) -> None:
         """Stage the proposals of one batch of the sweep, and note its losses."""
-        batch: list[dict[str, Any]] = engine.state.batch  # type: ignore[assignment]  # decollated
-        outputs: list[dict[str, Any]] = engine.state.output  # type: ignore[assignment]
-        for item, output in zip(batch, outputs, strict=True):
+        for item, output in decollated(engine):
             record = record_sample(item, output, self.num_classes)
             self._records.append(record)
             self.store.propose(

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
-from running_bundles import BUNDLES, REPOSITORY
+from running_bundles import BUNDLES, REPOSITORY, training_workflow
 
 SCHEMA = REPOSITORY / "tests" / "reference" / "bundle_metadata_schema.json"
 
@@ -23,16 +23,7 @@ def read(bundle: str, name: str) -> dict[str, Any]:
 
 
 def test_train_workflow_has_every_property(bundle: str, phantom: Path, tmp_path: Path) -> None:
-    root = REPOSITORY / "bundles" / bundle
-    workflow = ConfigWorkflow(
-        str(root / "configs" / "train.json"),
-        workflow_type="train",
-        bundle_root=str(root),
-        dataset_dir=str(phantom),
-        ckpt_dir=str(tmp_path),
-        output_dir=str(tmp_path),
-    )
-    workflow.initialize()
+    workflow = training_workflow(bundle, tmp_path, phantom)
     assert workflow.check_properties() == []
     assert type(workflow.trainer).__name__ == "SupervisedTrainer"
     assert workflow.val_interval == 1
