@@ -2,6 +2,7 @@
 
 from monai_noisylabel.data.check import check_dataset
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
+from monai_noisylabel.data.flags import check_flags
 from monai_noisylabel.data.inference_items import describe_dataset, inference_items
 from monai_noisylabel.data.label_export import export_labels
 from monai_noisylabel.data.label_store import LabelStore
@@ -18,6 +19,7 @@ __all__ = [
     "Problem",
     "cached_phantom",
     "check_dataset",
+    "check_flags",
     "describe_dataset",
     "export_labels",
     "inference_items",

@@ -10,6 +10,7 @@ from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.handlers.run_report import RunReport
 from monai_noisylabel.handlers.sync_buffers import SyncBuffers
 from monai_noisylabel.handlers.training_state import TrainingState
+from monai_noisylabel.handlers.weight_average import WeightAverage
 
 __all__ = [
     "BestModel",
@@ -22,6 +23,7 @@ __all__ = [
     "RunReport",
     "SyncBuffers",
     "TrainingState",
+    "WeightAverage",
     "load_weights",
     "write_case_table",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -48,12 +49,14 @@ class LabelCleansing:
         components: components of the mixtures; the paper: 2. ``"auto"`` chooses 2 or 3 by BIC.
         min_gap: smallest difference of the component means, in units of 1 - Dice, for a split to count; below it
             every label is kept. The paper: 0.
+        min_missing: an empty given label is noisy where the network finds at least this fraction of what it usually
+            finds in a sample with a label (the median), else clean.
         renew: ``"noisy"`` keeps a correction as long as its mixture calls it clean, as in the paper; ``"always"``
             renews the correction of every sample whose given label is noisy.
 
     Deviation:
-        A given label that is empty where the network finds something is noisy without asking the mixture. The losses
-        of such samples are all 1 and would take a component for themselves, beside which wrong boundaries look clean.
+        Empty given labels are not asked of the mixture: their losses are all 1 or all 0 and would take a component for
+        themselves, beside which wrong boundaries look clean. ``min_missing`` decides on them.
         The paper starts from all-zero pseudo-labels. Here the given label stands until it is replaced, and the second
         mixture is fitted on the samples that have a correction: a missing correction cannot be judged clean.
 
@@ -71,10 +74,13 @@ class LabelCleansing:
         num_classes: int | None,
         components: int | Literal["auto"] = 2,
         min_gap: float = 0.0,
+        min_missing: float = 0.1,
         renew: Literal["noisy", "always"] = "noisy",
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval must be at least 1 epoch, got {interval}.")
+        if not min_missing >= 0:
+            raise ValueError(f"min_missing must not be negative, got {min_missing}.")
         if renew not in ("noisy", "always"):
             raise ValueError(f"renew must be 'noisy' or 'always', got {renew!r}.")
         self.sweep = sweep
@@ -83,6 +89,7 @@ class LabelCleansing:
         self.interval = interval
         self.num_classes = num_classes
         self.split: dict[str, Any] = {"components": components, "min_gap": min_gap}
+        self.min_missing = min_missing
         self.renew = renew
         self._records: list[SampleRecord] = []
         sweep.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
@@ -125,8 +132,10 @@ class LabelCleansing:
 
     def judge(self, records: Sequence[SampleRecord]) -> tuple[CleanSplit, CleanSplit]:
         """Split the given labels of all samples, and the corrections of those that have one."""
-        known = [np.nan if record.missing else record.given_loss for record in records]
+        known = [np.nan if record.given_empty else record.given_loss for record in records]
         given = split_clean(np.array(known), **self.split)
+        rightly_empty = _rightly_empty(records, self.min_missing)
+        given = dataclasses.replace(given, clean=given.clean | rightly_empty)
         losses = [record.stored_loss if record.corrected else np.nan for record in records]
         return given, split_clean(np.array(losses), **self.split)
 
@@ -163,9 +172,18 @@ class LabelCleansing:
             "empty_proposals": sum(record.empty for record in records),
             "given_labels": {"means": list(given.means), "reason": given.reason},
             "corrections": {"means": list(stored.means), "reason": stored.reason},
+            "empty_given_labels": sum(record.given_empty for record in records),
             "renew": self.renew,
+            "min_missing": self.min_missing,
             **self.split,
         }
         number = self.store.commit(f"cleansing after epoch {epoch}", method="self_cleansing", parameters=parameters)
         summary = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
         logger.info(f"Label round {number} after epoch {epoch}: {summary} of {len(records)}; {given.reason}.")
+
+
+def _rightly_empty(records: Sequence[SampleRecord], min_missing: float) -> np.ndarray:
+    """Which empty given labels are believed: those where little is predicted, compared with labelled samples."""
+    usual = [record.predicted for record in records if not record.given_empty and record.predicted]
+    least = max(1.0, min_missing * float(np.median(usual))) if usual else 1.0
+    return np.array([record.given_empty and record.predicted < least for record in records], dtype=bool)

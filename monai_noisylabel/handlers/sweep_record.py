@@ -25,7 +25,8 @@ class SampleRecord:
         stored_loss: loss of the prediction against the label in use so far.
         corrected: whether the label in use so far is a stored correction of the given one.
         empty: whether the proposed label is empty, so that there is nothing to propose.
-        missing: whether the given label is empty although something is predicted.
+        given_empty: whether the given label is empty, so that its Dice says nothing about how wrong it is.
+        predicted: predicted foreground voxels.
     """
 
     case: str
@@ -33,7 +34,8 @@ class SampleRecord:
     stored_loss: float
     corrected: bool
     empty: bool
-    missing: bool = False
+    given_empty: bool = False
+    predicted: int = 0
 
 
 def record_sample(item: dict[str, Any], output: dict[str, Any], num_classes: int | None) -> SampleRecord:
@@ -53,7 +55,8 @@ def record_sample(item: dict[str, Any], output: dict[str, Any], num_classes: int
         stored_loss=_dice_loss(prediction, stored, num_classes),
         corrected=not torch.equal(given.to(stored.dtype), stored),
         empty=not bool(output["candidate"].any()),
-        missing=bool(prediction.any()) and not bool(given.any()),
+        given_empty=not bool(given.any()),
+        predicted=int(torch.count_nonzero(prediction)),
     )
 
 

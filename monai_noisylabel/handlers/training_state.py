@@ -132,5 +132,5 @@ class TrainingState:
         if changed:
             raise RunSettingsError(
                 f"{self.path} belongs to a run with other settings ({'; '.join(changed)}). Give this run a folder of "
-                "its own with --output_dir and --ckpt_dir, or start over in this one with --resume false."
+                "its own with --output_dir and --ckpt_dir, or start over in this one with --resume False."
             )

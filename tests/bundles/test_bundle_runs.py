@@ -139,6 +139,6 @@ def test_volumes_train_in_3d_too(phantom: Path, tmp_path: Path) -> None:
 
 
 def test_options_for_speed_work(phantom: Path, tmp_path: Path) -> None:
-    options = ("--channels_last", "true", "--augment", "true", "--num_workers", "2", "--amp", "true")
+    options = ("--channels_last", "True", "--augment", "True", "--num_workers", "2", "--amp", "True")
     result = run(training_command("self_cleansing", tmp_path, phantom, "--max_epochs", "2", *options))
     assert result.returncode == 0, result.stderr[-2000:]

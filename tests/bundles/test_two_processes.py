@@ -19,11 +19,13 @@ LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Six training volumes, one step per epoch: a batch of six, or of three in each of two processes.
 
-    The loss is a mean over samples and the normalisation works on each sample alone, so that the mean of the two
-    processes' gradients is the gradient of the whole batch.
+    The loss is made a mean over samples (by default it pools the voxels of a process's share of the batch) and the
+    normalisation works on each sample alone, so that the mean of the two processes' gradients is the gradient of the
+    whole batch.
     """
     phantom = make_phantom(tmp_path / "set", cases=10, shape=(64, 64, 8), spacing=(5, 5, 20))
     shared = ["--spatial_dims", "3", "--size", "[32,32,8]", "--network_def#norm", "instance", "--max_epochs", "4"]
+    shared += ["--dice_loss#batch", "False"]
     shared += ["--noise", "{'model':'missing','alpha':0.5}", "--cleansing#warm_up", "1", "--cleansing#interval", "1"]
     one, two = tmp_path / "one", tmp_path / "two"
     single = run(training_command("self_cleansing", one, phantom, *shared, "--batch_size", "6"))

@@ -175,6 +175,20 @@ def test_missing_labels_do_not_make_wrong_boundaries_look_clean(tmp_path: Path) 
     assert set(training.stored()) == {case for case, count in sizes.items() if count < 6}
 
 
+def test_empty_labels_are_believed_where_next_to_nothing_is_predicted(tmp_path: Path) -> None:
+    # predicted are 10 voxels in the labelled samples: from 0.2 * 10 = 2 on an empty label is noisy
+    given = {"full_1": strip(10), "full_2": strip(10), "two": strip(0), "one": strip(0), "none": strip(0)}
+    predicted = {"full_1": 10, "full_2": 10, "two": 2, "one": 1, "none": 0}
+    training = Training(tmp_path, given, min_missing=0.2)
+    counts = training.round(predicted, dict.fromkeys(given, 7))
+    assert counts == {"keep_manual": 4, "keep_pseudo": 0, "relabel": 1}
+    assert training.stored() == {"two": 7}
+    assert training.store.record(1)["parameters"]["empty_given_labels"] == 3
+    strict = Training(tmp_path / "strict", given, min_missing=0.0)
+    assert strict.round(predicted, dict.fromkeys(given, 7))["relabel"] == 2
+    assert set(strict.stored()) == {"two", "one"}
+
+
 def test_three_components_are_stricter(tmp_path: Path) -> None:
     # given 10 voxels; predicted 10 (loss 0), 8 (1 - 16/18 = 1/9) and 1 (1 - 2/11 = 9/11), three times each:
     # of two components 0 and 1/9 share the lower one; of three they do not
@@ -250,6 +264,7 @@ def test_a_round_is_logged(tmp_path: Path, given: dict[str, Tensor], caplog: pyt
     ("settings", "message"),
     [
         ({"interval": 0}, "interval must be at least 1 epoch, got 0"),
+        ({"min_missing": -0.1}, "min_missing must not be negative, got -0.1"),
         ({"renew": "never"}, "renew must be 'noisy' or 'always', got 'never'"),
     ],
 )

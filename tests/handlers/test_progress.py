@@ -31,10 +31,10 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         def update(self) -> None:
             self.seen["n"] += 1
 
-        def set_description(self, text: str) -> None:
+        def set_description(self, text: str, refresh: bool = True) -> None:
             self.seen["texts"].append(text)
 
-        def set_postfix_str(self, text: str) -> None:
+        def set_postfix_str(self, text: str, refresh: bool = True) -> None:
             self.seen["texts"].append(text)
 
         def close(self) -> None:
@@ -84,3 +84,12 @@ def test_the_bar_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> N
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.search(r"epoch 2/2: 100%.* 6/6 ", captured.err)
+
+
+@pytest.mark.parametrize(("terminal", "seconds"), [(True, 1), (False, 30)])
+def test_a_log_file_is_not_flooded(terminal: bool, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(progress, "tqdm", lambda **settings: asked.append(settings))
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal)
+    fake_trainer(1, [Progress()], batches=[0]).run()
+    assert asked[0]["mininterval"] == seconds

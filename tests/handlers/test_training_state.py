@@ -254,7 +254,7 @@ def test_other_settings_are_refused_by_name_and_with_both_values(tmp_path: Path)
     changes = "classes: not set there, ['lung'] now; noise: None there, not set now; seed: 0 there, 1 now"
     assert f"({changes})" in message
     assert "--output_dir" in message
-    assert "--resume false" in message
+    assert "--resume False" in message
 
 
 def test_refusing_changes_nothing(tmp_path: Path) -> None:
