@@ -8,6 +8,8 @@ from torch.optim.swa_utils import AveragedModel
 
 __all__ = ["averaged_network"]
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def averaged_network(network: nn.Module, steps: int = 50) -> AveragedModel:
     r"""Copy of a network that follows its weights as a moving average over about ``steps`` training steps.
@@ -49,7 +51,7 @@ def averaged_network(network: nn.Module, steps: int = 50) -> AveragedModel:
         raise ValueError(f"The average runs over at least 1 step, got {steps}.")
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], seen: Tensor | int) -> None:
+    def update(averaged: Tensors, current: Tensors, seen: Tensor | int) -> None:
         weight = max(1 / steps, 1 / (int(seen) + 1))
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, weight)

@@ -22,7 +22,9 @@ class PrototypeRelabeld(MapTransform):
 
     Takes what :class:`~monai_noisylabel.networks.FeatureTap` returns for one sample, replaces it by the predicted
     label, and puts the label that :func:`~monai_noisylabel.correction.relabel` proposes under ``output_key``. A
-    structure that the network does not predict at all cannot be proposed: it keeps its voxels of the current label.
+    structure that the network does not predict at all cannot be proposed: it keeps its voxels of the current label, and
+    so do the structures in the attribute ``kept`` (numbers from 1), which
+    :class:`~monai_noisylabel.handlers.KeepUnlearned` sets.
 
     Args:
         keys: key of logits and features, stacked along the channels.
@@ -60,6 +62,7 @@ class PrototypeRelabeld(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.num_outputs = num_outputs
+        self.kept: frozenset[int] = frozenset()
         self.multi_label = multi_label
         self.output_key = output_key
         self.current_key = current_key
@@ -83,9 +86,12 @@ class PrototypeRelabeld(MapTransform):
     def _keep_unpredicted(self, proposal: Tensor, prediction: Tensor, current: Tensor) -> Tensor:
         if self.multi_label:
             predicted = prediction.bool().flatten(1).any(1)
+            for number in self.kept:
+                predicted[number - 1] = False
             return torch.where(predicted.view(-1, *[1] * (proposal.ndim - 1)), proposal, current)
         unpredicted = [value for value in range(1, self.num_outputs) if not bool((prediction == value).any())]
-        return torch.where(torch.isin(current, current.new_tensor(unpredicted)), current, proposal)
+        fixed = current.new_tensor([*self.kept, *unpredicted])
+        return torch.where(torch.isin(current, fixed) | torch.isin(proposal, fixed), current, proposal)
 
 
 def predicted_label(logits: Tensor, multi_label: bool) -> Tensor:

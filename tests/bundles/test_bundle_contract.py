@@ -26,7 +26,7 @@ def test_train_workflow_has_every_property(bundle: str, phantom: Path, tmp_path:
     workflow = training_workflow(bundle, tmp_path, phantom)
     assert workflow.check_properties() == []
     assert type(workflow.trainer).__name__ == "SupervisedTrainer"
-    assert workflow.val_interval == 1
+    assert workflow.val_interval == 2
 
 
 def test_inference_workflow_has_every_property(bundle: str, phantom: Path) -> None:

@@ -155,3 +155,24 @@ def test_the_item_given_is_left_alone() -> None:
 def test_a_network_that_diverged_is_reported() -> None:
     with pytest.raises(ValueError, match="diverged"):
         _relabelled(_stacked([1, 1], [[float("nan"), 1.0]]))
+
+
+def test_kept_structures_stay_as_they_are_in_use() -> None:
+    # predicted 1 1 2 2 0, in use 0 2 2 0 1. With structure 2 kept its voxels 1 and 2 stay, and voxel 3, where 2 is
+    # proposed, stays background; structure 1 moves to voxel 0.
+    logits = torch.tensor([[0.0, 0, 0, 0, 9], [9, 9, 0, 0, 0], [0, 0, 9, 9, 0]]).unsqueeze(1)
+    transform = PrototypeRelabeld("pred", num_outputs=3, variant="prediction", min_component=0, max_hole=0)
+    current = torch.tensor([[[0, 2, 2, 0, 1]]], dtype=torch.uint8)
+    data = {"pred": torch.cat([logits, torch.ones(1, 1, 5)]), "pseudo_label": current}
+    assert transform(data)["candidate"].tolist() == [[[1, 1, 2, 2, 0]]]
+    transform.kept = frozenset({2})
+    assert transform(data)["candidate"].tolist() == [[[1, 2, 2, 0, 0]]]
+
+
+def test_kept_channels_stay_as_they_are_in_use() -> None:
+    logits = torch.tensor([[[1.0, -1, -1]], [[-1, 1, 1]]])
+    transform = PrototypeRelabeld("pred", 2, multi_label=True, variant="prediction", min_component=0, max_hole=0)
+    transform.kept = frozenset({1})
+    current = torch.tensor([[[0, 0, 1]], [[1, 0, 0]]], dtype=torch.uint8)
+    item = transform({"pred": torch.cat([logits, torch.ones(1, 1, 3)]), "pseudo_label": current})
+    assert item["candidate"].tolist() == [[[0, 0, 1]], [[0, 1, 1]]]
