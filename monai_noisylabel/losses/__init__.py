@@ -1,5 +1,42 @@
 """Losses for learning from noisy labels, one paper per file."""
 
+from monai_noisylabel.losses.active_passive import (
+    ActivePassiveLoss,
+    NCEandMAELoss,
+    NCEandRCELoss,
+    NGCEandMAELoss,
+    NGCEandRCELoss,
+)
+from monai_noisylabel.losses.corrected import BackwardCorrectedLoss, ForwardCorrectedLoss
+from monai_noisylabel.losses.cross_entropy import CrossEntropyLoss
+from monai_noisylabel.losses.generalized_cross_entropy import GeneralizedCrossEntropyLoss
+from monai_noisylabel.losses.mean_absolute_error import MeanAbsoluteErrorLoss
+from monai_noisylabel.losses.noise_robust_dice import NoiseRobustDiceLoss
+from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
+from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
+from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
+from monai_noisylabel.losses.t_loss import TLoss
+from monai_noisylabel.losses.weighted import WeightedLoss
 
-__all__ = ["SelfCleansingLoss", "pseudo_label_weight"]
+__all__ = [
+    "ActivePassiveLoss",
+    "BackwardCorrectedLoss",
+    "CrossEntropyLoss",
+    "ForwardCorrectedLoss",
+    "GeneralizedCrossEntropyLoss",
+    "MeanAbsoluteErrorLoss",
+    "NCEandMAELoss",
+    "NCEandRCELoss",
+    "NGCEandMAELoss",
+    "NGCEandRCELoss",
+    "NoiseRobustDiceLoss",
+    "NormalizedCrossEntropyLoss",
+    "NormalizedGeneralizedCrossEntropyLoss",
+    "ReverseCrossEntropyLoss",
+    "SelfCleansingLoss",
+    "SymmetricCrossEntropyLoss",
+    "TLoss",
+    "WeightedLoss",
+    "pseudo_label_weight",
+]
