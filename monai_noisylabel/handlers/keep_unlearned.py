@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
+from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.transforms import PrototypeRelabeld
 
 __all__ = ["KeepUnlearned"]
@@ -23,8 +24,10 @@ class KeepUnlearned:
 
     Args:
         relabel: the sweep's correction.
-        validator: evaluator of the validation set; its metrics ``<metric>_<class>`` are read. Before its first run
-            nothing is known and nothing is kept.
+        validator: evaluator of the validation set; its metrics ``<metric>_<class>`` are read if it has run in the
+            epoch of the sweep.
+        history: the run's history, which is resumed with it; read otherwise. While no validation is known nothing is
+            kept.
         classes: names of the structures, in the order of their numbers.
         min_dice: least validation Dice, in [0, 1], of a structure that may be relabelled. With noisy validation labels
             a good network reaches little more than their own Dice to the truth: choose it well below that.
@@ -38,6 +41,7 @@ class KeepUnlearned:
         self,
         relabel: PrototypeRelabeld,
         validator: Evaluator,
+        history: RunHistory,
         classes: Sequence[str],
         min_dice: float = 0.2,
         metric: str = "val_mean_dice",
@@ -46,6 +50,7 @@ class KeepUnlearned:
             raise ValueError(f"min_dice must lie in [0, 1], got {min_dice}.")
         self.relabel = relabel
         self.validator = validator
+        self.history = history
         self.names = {number: f"{metric}_{name}" for number, name in enumerate(classes, start=1)}
         self.min_dice = min_dice
 
@@ -55,10 +60,15 @@ class KeepUnlearned:
 
     def __call__(self, engine: Engine) -> None:
         """Tell the correction which structures to leave alone."""
-        known = self.validator.state.metrics
-        self.relabel.kept = frozenset(
-            number for number, name in self.names.items() if float(known.get(name, 1.0)) < self.min_dice
-        )
+        known = {number: self._latest(name, engine) for number, name in self.names.items()}
+        self.relabel.kept = frozenset(number for number, value in known.items() if value < self.min_dice)
         for number in sorted(self.relabel.kept):
-            name = self.names[number]
-            logger.info(f"Labels of structure {number} stay: {name} is {known[name]:.3f}, below {self.min_dice:g}.")
+            name, value = self.names[number], known[number]
+            logger.info(f"Labels of structure {number} stay: {name} is {value:.3f}, below {self.min_dice:g}.")
+
+    def _latest(self, name: str, engine: Engine) -> float:
+        """Validation Dice of this epoch or of the last one before it that has one; 1 if none is known."""
+        if self.validator.state.epoch == engine.state.max_epochs:  # the number that the sweep was run with
+            return float(self.validator.state.metrics.get(name, 1.0))
+        values = self.history.values(name)
+        return values[-1][1] if values else 1.0

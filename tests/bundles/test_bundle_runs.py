@@ -14,7 +14,7 @@ from running_bundles import BUNDLES, REPOSITORY, run, training_command
 
 pytestmark = pytest.mark.bundle
 
-SHORT = ("--max_epochs", "3", "--noise", "{'model':'missing','alpha':0.5}")
+SHORT = ("--max_epochs", "3", "--val_interval", "1", "--noise", "{'model':'missing','alpha':0.5}")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def train(bundle: str, phantom: Path, folder: Path) -> Path:
-    every_epoch = ("--cleansing#interval", "1") if bundle == "self_cleansing" else ()
+    every_epoch = ("--cleansing#interval", "1", "--cleansing#min_dice", "0") if bundle == "self_cleansing" else ()
     result = run(training_command(bundle, folder, phantom, *SHORT, *every_epoch, "--tracking", "mlflow"))
     assert result.returncode == 0, result.stderr[-2000:]
     assert "Dice on the test set" in result.stdout

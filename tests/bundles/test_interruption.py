@@ -20,7 +20,8 @@ from monai_noisylabel.data import LabelStore
 
 pytestmark = pytest.mark.bundle
 
-ARGUMENTS = ("--max_epochs", "6", "--cleansing#interval", "1", "--noise", "{'model':'mixed','alpha':0.7,'beta':3}")
+ARGUMENTS = ("--max_epochs", "6", "--cleansing#interval", "1", "--cleansing#min_dice", "0.01")
+ARGUMENTS += ("--noise", "{'model':'mixed','alpha':0.7,'beta':3}")
 
 
 def outcome(folder: Path) -> dict[str, object]:
