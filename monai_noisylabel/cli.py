@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from monai_noisylabel.data.check import Report
+    from monai_noisylabel.simulate import SimulationReport
 
 __all__ = ["app"]
 
@@ -135,6 +137,96 @@ def export(
     raise typer.Exit(1 if report.failed else 0)
 
 
+@app.command("simulate")
+def simulate(
+    manifest: Annotated[str, typer.Argument(help="Manifest file, or the name of a shipped one.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the noisy labels; never that of the dataset.")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="Noise recipe, a JSON file.")] = None,
+    dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
+    split: Annotated[str, typer.Option("--split", help="Whose labels: train, or all.")] = "train",
+    spatial_dims: Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)] = None,
+    classes: Annotated[str | None, typer.Option("--classes", help="As in the training, with commas between.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="Labels predicted by another model, as its inference wrote them.")
+    ] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with_images", "--with-images", help="Copy images and other labels, to train on it.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulation.")] = False,
+) -> None:
+    """Write the labels of a dataset with simulated noise, and measure it.
+
+    Exit code 0: every label was written; 1: some could not be; 2: nothing can be simulated.
+    """
+    from monai_noisylabel.simulate import simulate_dataset
+
+    console, errors = _console(), Console(stderr=True)
+    try:
+        content = _recipe(recipe, labels)
+        with _progress("Simulating", errors) as bar:
+            task = bar.add_task("simulate", total=None)
+            report = simulate_dataset(
+                manifest,
+                dataset_dir,
+                content,
+                out,
+                seed=seed,
+                split=split,
+                spatial_dims=spatial_dims,
+                classes=None if classes is None else classes.split(","),
+                labels_dir=labels,
+                with_images=with_images,
+                overwrite=overwrite,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    except (ValueError, TypeError, OSError) as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        raise typer.Exit(USAGE) from None
+    for case, problem in report.failed.items():
+        errors.print(f"[bold red]{escape(case)}:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+    console.print(_noise_table(report))
+    counts = f"{len(report.written)} written to {out}, {len(report.kept)} kept, {len(report.failed)} failed"
+    copied = f", {report.copied} images and labels copied" if with_images else ""
+    console.print(f"{counts}{copied}. Look at {out / 'contact_sheet.png'}.", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if report.failed else 0)
+
+
+def _recipe(path: Path | None, labels: Path | None) -> dict[str, Any]:
+    """Content of a recipe file; predicted labels need none: they are then those of every case."""
+    if path is None:
+        if labels is None:
+            raise ValueError('Give --recipe, a JSON file such as {"model": "boundary", "alpha": 0.7}, or --labels.')
+        return {"alpha": 1.0}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"Recipe {path} is no JSON file: {error}") from None
+    return content
+
+
+def _noise_table(report: SimulationReport) -> Table:
+    """Table of the noise that was measured."""
+    summary = report.summary
+    title = f"Measured noise: {summary['noisy_cases']} of {summary['cases']} cases"
+    table = Table("structure", title=title, title_justify="left")
+    for name in ("cases", "changed", "vanished", "Dice", "Dice of changed", "volume ratio", "surface distance"):
+        table.add_column(name, justify="right")
+    keys = ("cases", "changed", "vanished", "dice", "dice_changed", "volume_ratio", "surface_distance")
+    for name, measured in summary["classes"].items():
+        table.add_row(escape(name), *(_shown(measured[key]) for key in keys))
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _progress(what: str, console: Console) -> Progress:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True)
+
+
 def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, console: Console) -> Report:
     """Run the check behind a progress bar."""
     from monai_noisylabel.data.check import check_dataset
@@ -142,8 +234,7 @@ def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, 
     from monai_noisylabel.data.manifest import load_manifest
 
     loaded = load_manifest(manifest)
-    columns = (TextColumn("Reading files"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True) as bar:
+    with _progress("Reading files", console) as bar:
         task = bar.add_task("read", total=None)
         folder = dataset_folder(loaded, dataset_dir)
         return check_dataset(

@@ -13,7 +13,7 @@ LAYERS = (
     {"masks", "selection", "correction", "corruption"},
     {"losses", "networks", "metrics", "data", "transforms"},
     {"engines", "handlers"},
-    {"cli"},
+    {"cli", "simulate"},
 )
 PURE_LIBRARIES = {"numpy", "scipy", "skimage", "sklearn", "torch"}
 IMPURE_STDLIB = {

@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["draw_boundary_shift", "shift_boundaries", "shift_boundary"]
+from .model import Draw, Unit, present_structures, require_choice, require_number, spacing_of_unit
+from .record import Parameters
+from .window import Window, bounding_window, voxel_steps
 
-Window = tuple[slice, ...]
+__all__ = ["BoundaryNoise", "Direction", "draw_boundary_shift", "shift_boundaries", "shift_boundary"]
+
+Direction = Literal["both", "dilate", "erode"]
+"""Which way the boundary errs: either way equally likely, always outwards, or always inwards."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundaryNoise:
+    r"""Every structure is annotated too large or too small by a distance of its own.
+
+    The distance is drawn with :func:`draw_boundary_shift` and applied with :func:`shift_boundaries`. The error
+    is the same in voxels for a large and for a small structure; see
+    :class:`~monai_noisylabel.corruption.relative_boundary.RelativeBoundaryNoise` for errors in proportion.
+
+    Attributes:
+        beta: mean size of the shift, an integer of at least 1; the paper uses 5 and 10 pixels.
+        unit: what beta counts, ``"voxel"`` or ``"mm"``.
+        direction: ``"both"`` (dilation and erosion equally likely, as in the paper), ``"dilate"`` or
+            ``"erode"``, which shift by the same sizes one way only.
+
+    Raises:
+        ValueError: for any other value; the message names the field.
+
+    Example:
+        >>> from functools import partial
+        >>> import numpy as np
+        >>> from monai_noisylabel.corruption import case_generator
+        >>> masks = np.zeros((1, 32, 32), bool)
+        >>> masks[0, 8:24, 8:24] = True
+        >>> draw = partial(case_generator, 0, "a")
+        >>> noisy, drawn = BoundaryNoise().apply(masks, draw, spacing=None, overlap=False)
+        >>> drawn, int(noisy.sum())
+        ({'1': {'shift': 7, 'unit': 'voxel'}}, 824)
+
+    References:
+        J. Dong et al., Deep Self-cleansing for Medical Image Segmentation with Noisy Labels, section 3.1.
+    """
+
+    may_add: ClassVar[bool] = False
+    may_empty: ClassVar[bool] = False
+
+    beta: int = 5
+    unit: Unit = "voxel"
+    direction: Direction = "both"
+
+    def __post_init__(self) -> None:
+        require_number("boundary", "beta", self.beta, 1, integer=True)
+        require_choice("boundary", "unit", self.unit, get_args(Unit))
+        require_choice("boundary", "direction", self.direction, get_args(Direction))
+
+    def apply(
+        self, masks: np.ndarray, draw: Draw, *, spacing: Sequence[float] | None, overlap: bool
+    ) -> tuple[np.ndarray, Parameters]:
+        """See :meth:`~monai_noisylabel.corruption.model.NoiseModel.apply`; one stream per structure.
+
+        Raises:
+            ValueError: if the unit is mm and there is no spacing.
+        """
+        in_units = spacing_of_unit("boundary", self.unit, spacing)
+        numbers = range(1, len(masks) + 1)
+        shifts = [self._directed(draw_boundary_shift(self.beta, draw(number))) for number in numbers]
+        drawn: Parameters = {
+            str(number): {"shift": shifts[number - 1], "unit": self.unit} for number in present_structures(masks)
+        }
+        return shift_boundaries(masks, shifts, in_units, overlap=overlap), drawn
+
+    def _directed(self, shift: int) -> int:
+        return {"both": shift, "dilate": abs(shift), "erode": -abs(shift)}[self.direction]
 
 
 def shift_boundary(mask: np.ndarray, amount: float, spacing: Sequence[float] | None = None) -> np.ndarray:
@@ -58,7 +129,7 @@ def shift_boundary(mask: np.ndarray, amount: float, spacing: Sequence[float] | N
     """
     mask = np.asarray(mask, dtype=bool)
     _require_finite(amount)
-    steps = _voxel_steps(spacing, mask.ndim)
+    steps = voxel_steps(spacing, mask.ndim)
     result = np.zeros_like(mask)
     if mask.any():
         window, shifted, _ = _shift(mask, amount, steps)
@@ -112,7 +183,7 @@ def shift_boundaries(
         raise ValueError(f"{len(masks)} structures need as many amounts, got {len(amounts)}.")
     if overlap:
         return np.stack([shift_boundary(mask, amount, spacing) for mask, amount in zip(masks, amounts, strict=True)])
-    steps = _voxel_steps(spacing, masks.ndim - 1)
+    steps = voxel_steps(spacing, masks.ndim - 1)
     nearest = np.full(masks.shape[1:], np.inf)
     owner = np.full(masks.shape[1:], -1)
     for structure, (mask, amount) in enumerate(zip(masks, amounts, strict=True)):
@@ -162,22 +233,6 @@ def _require_finite(amount: float) -> None:
         raise ValueError(f"amount must be finite, got {amount}.")
 
 
-def _voxel_steps(spacing: Sequence[float] | None, axes: int) -> np.ndarray:
-    steps = np.ones(axes) if spacing is None else np.asarray(spacing, dtype=float)
-    if steps.shape != (axes,) or not (np.isfinite(steps) & (steps > 0)).all():
-        raise ValueError(f"spacing must be {axes} positive numbers, one per axis, got {spacing}.")
-    return steps
-
-
-def _window(mask: np.ndarray, margin: np.ndarray) -> Window:
-    """Bounding box of a non-empty mask, widened by a margin in voxels as far as the image goes."""
-    bounds = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(
-        slice(max(0, bound.start - pad), min(size, bound.stop + pad))
-        for bound, pad, size in zip(bounds, margin.tolist(), mask.shape, strict=True)
-    )
-
-
 def _shift(mask: np.ndarray, amount: float, steps: np.ndarray) -> tuple[Window, np.ndarray, np.ndarray]:
     """Shift one non-empty mask; work only in the window outside which the result is empty.
 
@@ -186,10 +241,10 @@ def _shift(mask: np.ndarray, amount: float, steps: np.ndarray) -> tuple[Window, 
     """
     tolerance = 1e-6 * float(steps.min())
     if amount > 0:
-        window = _window(mask, np.minimum(np.ceil(amount / steps), mask.shape).astype(int))
+        window = bounding_window(mask, np.minimum(np.ceil(amount / steps), mask.shape).astype(int))
         distance = ndimage.distance_transform_edt(~mask[window], sampling=steps)
         return window, distance <= amount + tolerance, distance
-    window = _window(mask, np.ones(mask.ndim, dtype=int))
+    window = bounding_window(mask, np.ones(mask.ndim, dtype=int))
     kept = mask[window]
     if amount < 0 and not kept.all():  # a mask that fills the image has no boundary
         depth = ndimage.distance_transform_edt(kept, sampling=steps)

@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-__all__ = ["draw_slices", "remove_annotation"]
+from .model import Draw, present_structures, require_choice
+from .record import Parameters
+
+__all__ = ["MissingNoise", "draw_slices", "remove_annotation"]
+
+Scope = Literal["object", "slice"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MissingNoise:
+    """The annotation of a case was left out, as a whole or on some slices; see :func:`remove_annotation`.
+
+    This model empties structures.
+
+    Attributes:
+        scope: ``"object"`` (everything, as in the paper) or ``"slice"`` (some slices of a volume, see
+            :func:`draw_slices`; a 2D image is one slice).
+
+    Raises:
+        ValueError: for any other scope.
+
+    Example:
+        >>> from functools import partial
+        >>> import numpy as np
+        >>> from monai_noisylabel.corruption import case_generator
+        >>> masks = np.ones((1, 4, 4, 6), bool)
+        >>> draw = partial(case_generator, 0, "a")
+        >>> noisy, drawn = MissingNoise("slice").apply(masks, draw, spacing=None, overlap=False)
+        >>> drawn, noisy.any((0, 1, 2)).astype(int).tolist()
+        ({'1': {'scope': 'slice', 'slices': [0, 1, 4, 5]}}, [0, 0, 1, 1, 0, 0])
+
+    References:
+        J. Dong et al., Deep Self-cleansing for Medical Image Segmentation with Noisy Labels, section 3.1.
+    """
+
+    may_add: ClassVar[bool] = False
+    may_empty: ClassVar[bool] = True
+
+    scope: Scope = "object"
+
+    def __post_init__(self) -> None:
+        require_choice("missing", "scope", self.scope, get_args(Scope))
+
+    def apply(
+        self, masks: np.ndarray, draw: Draw, *, spacing: Sequence[float] | None, overlap: bool
+    ) -> tuple[np.ndarray, Parameters]:
+        """See :meth:`~monai_noisylabel.corruption.model.NoiseModel.apply`; one stream, ``"slices"``, for the case."""
+        present = present_structures(masks)
+        if self.scope == "object" or masks.ndim == 3:
+            return remove_annotation(masks), {str(number): {"scope": "object"} for number in present}
+        slices = draw_slices(masks, draw("slices"))
+        drawn: Parameters = {str(number): {"scope": "slice", "slices": list(slices)} for number in present}
+        return remove_annotation(masks, scope="slice", slices=slices), drawn
 
 
 def remove_annotation(
     masks: np.ndarray,
     *,
-    scope: Literal["object", "slice"] = "object",
+    scope: Scope = "object",
     slices: tuple[int, ...] | None = None,
     generator: np.random.Generator | None = None,
 ) -> np.ndarray:

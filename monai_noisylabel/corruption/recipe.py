@@ -1,49 +1,69 @@
-"""Noise recipe: which simulated noise a training set gets, and its application to one label."""
+"""Noise recipe: which simulated noise a training set gets."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from monai_noisylabel.masks import from_masks, to_masks
-
-from .boundary import draw_boundary_shift, shift_boundaries
+from .affine import AffineNoise
+from .boundary import BoundaryNoise
+from .class_flip import ClassFlipNoise
+from .confusion import ConfusionNoise
+from .ellipse import EllipseNoise
 from .generator import case_generator
-from .missing import draw_slices, remove_annotation
-from .record import NoiseRecord, Parameters
+from .markov_boundary import MarkovBoundaryNoise
+from .missing import MissingNoise
+from .model import Draw, NoiseModel
+from .relative_boundary import RelativeBoundaryNoise
+from .spurious import SpuriousNoise
 
-__all__ = ["NoiseRecipe", "corrupt"]
+__all__ = ["NOISE_MODELS", "NoiseRecipe", "model_name", "parse_model"]
 
-Model = Literal["none", "missing", "boundary", "mixed"]
-Scope = Literal["object", "slice"]
-Unit = Literal["voxel", "mm"]
+NOISE_MODELS: dict[str, type[NoiseModel]] = {
+    "affine": AffineNoise,
+    "boundary": BoundaryNoise,
+    "class_flip": ClassFlipNoise,
+    "confusion": ConfusionNoise,
+    "ellipse": EllipseNoise,
+    "markov_boundary": MarkovBoundaryNoise,
+    "missing": MissingNoise,
+    "relative_boundary": RelativeBoundaryNoise,
+    "spurious": SpuriousNoise,
+}
+"""Noise models by the names that recipes use."""
+
+PAPER_MODELS = {"none": (), "missing": ("missing",), "boundary": ("boundary",), "mixed": ("missing", "boundary")}
+Share = Literal["case", "patient"]
 
 
 @dataclasses.dataclass(frozen=True)
 class NoiseRecipe:
-    """Noise model and its strength, for a whole training set.
+    """Which noise the cases of a training set get, and how many of them.
 
     Attributes:
-        model: ``"none"``; ``"missing"`` (annotation removed); ``"boundary"`` (every structure dilated or
-            eroded by its own draw); ``"mixed"`` (each noisy case gets one of the two, equally likely, as in
-            the paper).
         alpha: probability that a case is noisy, 0 to 1. The paper uses 0.3, 0.5 and 0.7.
-        beta: mean size of a boundary shift, an integer of at least 1; the paper uses 5 and 10 pixels.
-        scope: for missing noise, ``"object"`` (everything) or ``"slice"`` (some slices of a volume).
-        unit: what beta counts, ``"voxel"`` or ``"mm"``.
+        models: noise models with their weights above 0; a noisy case gets one of them, with a probability
+            proportional to its weight. Without models there is no noise.
+        share_of: ``"case"``: each case is noisy, and gets its model, by itself. ``"patient"``: all cases of a
+            patient are noisy or none, with the same model; the parameters still differ from case to case.
+        annotators: number of simulated annotators, or None. Each case (or patient, see ``share_of``) belongs to
+            one of them at random, and draws that were the case's become the annotator's: whoever draws too large
+            always does. Which cases are noisy stays a matter of ``alpha``.
 
     Raises:
         ValueError: for any other value; the message names the field.
 
     Example:
         >>> recipe = NoiseRecipe.parse({"model": "boundary", "beta": 10})
-        >>> recipe
-        NoiseRecipe(model='boundary', alpha=0.7, beta=10, scope='object', unit='voxel')
-        >>> [recipe.draw_model(f"case{i}", seed=0) for i in range(4)]
-        ['boundary', 'none', 'boundary', 'none']
+        >>> recipe.alpha, recipe.models
+        (0.7, ((1.0, BoundaryNoise(beta=10, unit='voxel', direction='both')),))
+        >>> [recipe.is_noisy(f"case{i}", seed=0) for i in range(4)]
+        [True, False, True, False]
 
     References:
         J. Dong et al., Deep Self-cleansing for Medical Image Segmentation with Noisy Labels, section 3.1.
@@ -53,53 +73,75 @@ class NoiseRecipe:
         does not depend on which other cases the training set holds; the share is met on average.
     """
 
-    model: Model = "none"
     alpha: float = 0.7
-    beta: int = 5
-    scope: Scope = "object"
-    unit: Unit = "voxel"
+    models: tuple[tuple[float, NoiseModel], ...] = ()
+    share_of: Share = "case"
+    annotators: int | None = None
 
     def __post_init__(self) -> None:
-        for field, choices in (("model", Model), ("scope", Scope), ("unit", Unit)):
-            value = getattr(self, field)
-            if value not in get_args(choices):
-                raise ValueError(f"Noise recipe: {field} must be one of {list(get_args(choices))}, got {value!r}.")
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float) or not 0 <= self.alpha <= 1:
+        if not _is_number(self.alpha) or not 0 <= self.alpha <= 1:
             raise ValueError(f"Noise recipe: alpha must be a probability between 0 and 1, got {self.alpha!r}.")
-        if isinstance(self.beta, bool) or not isinstance(self.beta, int) or self.beta < 1:
-            raise ValueError(f"Noise recipe: beta must be an integer of at least 1, got {self.beta!r}.")
+        for weight, model in self.models:
+            if not _is_number(weight) or not 0 < weight < math.inf:
+                raise ValueError(f"Noise recipe: weight of {model_name(model)} must be above 0, got {weight!r}.")
+        if self.share_of not in get_args(Share):
+            raise ValueError(f"Noise recipe: share_of must be one of {list(get_args(Share))}, got {self.share_of!r}.")
+        count = self.annotators
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ValueError(f"Noise recipe: annotators must be an integer of at least 1 or null, got {count!r}.")
 
     @classmethod
     def parse(cls, value: NoiseRecipe | str | Mapping[str, Any] | None) -> NoiseRecipe:
         """Recipe from the forms a configuration may hold.
 
         Args:
-            value: a recipe; the name of a model; a mapping of fields; None for no noise.
+            value: a recipe; the name of a model, or ``"mixed"`` for missing and boundary noise in equal parts, as
+                in the paper; a mapping of this class's fields with ``models`` as a list of models in the forms of
+                :func:`parse_model`, each with an optional ``weight``, or with a single ``model`` and its
+                settings; None for no noise.
 
         Raises:
-            ValueError: for unknown fields or values.
+            ValueError: for unknown fields, models or values.
             TypeError: for anything else.
 
         Example:
             >>> NoiseRecipe.parse("missing").alpha, NoiseRecipe.parse(None).model
             (0.7, 'none')
+            >>> sloppy = {"model": "boundary", "direction": "dilate", "weight": 3}
+            >>> recipe = NoiseRecipe.parse({"alpha": 0.5, "models": [sloppy, "missing"], "annotators": 4})
+            >>> [weight for weight, model in recipe.models], recipe.annotators
+            ([3, 1.0], 4)
         """
         if value is None:
             return cls()
         if isinstance(value, NoiseRecipe):
             return value
         if isinstance(value, str):
-            return cls(model=cast(Model, value))
+            return cls.parse({"model": value})
         if not isinstance(value, Mapping):
             raise TypeError(f"A noise recipe is a model name or a mapping of fields, got {type(value).__name__}.")
-        fields = [field.name for field in dataclasses.fields(cls)]
-        unknown = [key for key in value if key not in fields]
-        if unknown:
-            raise ValueError(f"Noise recipe: unknown fields {unknown}; it has {fields}.")
-        return cls(**value)
+        own = [field.name for field in dataclasses.fields(cls)]
+        settings = {key: entry for key, entry in value.items() if key not in own}
+        fields = {key: entry for key, entry in value.items() if key in own}
+        if "models" not in fields:
+            return cls(**fields, models=_single(settings.pop("model", "none"), settings, own))
+        if settings:
+            raise ValueError(
+                f"Noise recipe: unknown fields {list(settings)} beside models; a recipe has {own}, and the settings "
+                "of a model stand in its own entry of models."
+            )
+        if isinstance(fields["models"], str) or not isinstance(fields["models"], Sequence):
+            raise TypeError(f"Noise recipe: models must be a list, got {type(fields['models']).__name__}.")
+        return cls(**{**fields, "models": tuple(_weighted(entry) for entry in fields["models"])})
 
-    def draw_model(self, case: str, seed: int) -> Literal["none", "missing", "boundary"]:
-        """Noise model that a case gets, a function of (seed, case) alone.
+    @property
+    def model(self) -> str:
+        """Name of the only model; ``"mixed"`` for several, ``"none"`` for none."""
+        names = {model_name(model) for _, model in self.models}
+        return "mixed" if len(self.models) > 1 else names.pop() if names else "none"
+
+    def is_noisy(self, case: str, seed: int, patient: str | None = None) -> bool:
+        """Whether a case is to be noisy, a function of the seed and the case (or patient) alone.
 
         For one seed, the cases that are noisy at a small alpha are noisy at every larger alpha too, under
         every model.
@@ -107,119 +149,126 @@ class NoiseRecipe:
         Args:
             case: name of the case.
             seed: seed of the experiment.
+            patient: whom it shows; needed with ``share_of="patient"``.
+
+        Raises:
+            ValueError: if the patient is needed and not given.
         """
-        if self.model == "none" or case_generator(seed, case, "noisy").random() >= self.alpha:
-            return "none"
-        if self.model != "mixed":
-            return self.model
-        return "missing" if case_generator(seed, case, "model").random() < 0.5 else "boundary"
+        return bool(case_generator(seed, self._subject(case, patient), "noisy").random() < self.alpha)
+
+    def annotator_of(self, case: str, seed: int, patient: str | None = None) -> int | None:
+        """Number of a case's annotator, from 1; None if the recipe has none. Arguments as :meth:`is_noisy`."""
+        if self.annotators is None:
+            return None
+        return int(case_generator(seed, self._subject(case, patient), "annotator").integers(self.annotators)) + 1
+
+    def draw_model(self, case: str, seed: int, patient: str | None = None) -> NoiseModel | None:
+        """Noise model that a case gets; None if it stays clean. Arguments as :meth:`is_noisy`."""
+        if not self.models or not self.is_noisy(case, seed, patient):
+            return None
+        annotator = self.annotator_of(case, seed, patient)
+        source = self._subject(case, patient) if annotator is None else f"annotator {annotator}"
+        bounds = np.cumsum([weight for weight, _ in self.models])
+        drawn = case_generator(seed, source, "model").random() * bounds[-1]
+        return self.models[min(int(np.searchsorted(bounds, drawn, side="right")), len(self.models) - 1)][1]
+
+    def draws(self, case: str, seed: int, patient: str | None = None) -> Draw:
+        """Random generators, by stream, of a case's parameters. Arguments as :meth:`is_noisy`."""
+        annotator = self.annotator_of(case, seed, patient)
+        return partial(case_generator, seed, case if annotator is None else f"annotator {annotator}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, which :meth:`parse` makes an equal recipe of."""
+        models = [{"model": model_name(m), "weight": weight, **_settings(m)} for weight, m in self.models]
+        return {"alpha": self.alpha, "models": models, "share_of": self.share_of, "annotators": self.annotators}
+
+    def _subject(self, case: str, patient: str | None) -> str:
+        """Whose draws decide whether a case is noisy: its own, or its patient's."""
+        if self.share_of == "case":
+            return case
+        if patient is None:
+            raise ValueError(
+                f"Case {case!r}: a noise recipe with share_of 'patient' needs the patient's name; give it, or use "
+                "share_of 'case'."
+            )
+        return patient
 
 
-def corrupt(
-    label: np.ndarray,
-    case: str,
-    recipe: NoiseRecipe | str | Mapping[str, Any] | None,
-    seed: int,
-    *,
-    num_classes: int,
-    multi_label: bool,
-    spacing: Sequence[float] | None = None,
-) -> tuple[np.ndarray, NoiseRecord]:
-    r"""Give one case the noise that a recipe prescribes for it.
-
-    The result depends on the arguments alone: not on other cases, on the order of calls, or on the process.
-    Boundary shifts are drawn per structure, missing annotation per case. A multi-class result follows the
-    rule of :func:`~monai_noisylabel.corruption.boundary.shift_boundaries`: structures do not overlap, and no
-    structure appears that the label did not hold. Use it on training labels only: validation and test labels
-    stay clean.
+def parse_model(value: NoiseModel | str | Mapping[str, Any]) -> NoiseModel:
+    """Noise model from the forms a configuration may hold.
 
     Args:
-        label: clean label of one case. It is not changed.
-        case: name of the case.
-        recipe: see :meth:`NoiseRecipe.parse`.
-        seed: seed of the experiment.
-        num_classes: classes including background for a multi-class label, channels for a multi-label one.
-        multi_label: how the label is written.
-        spacing: voxel size in mm along each axis; used, and then required, by recipes with ``unit="mm"``.
-
-    Shape:
-        label (1, \*S) multi-class or (K, \*S) multi-label, S of 2 or 3 axes; result the same, uint8.
-
-    Returns:
-        The noisy label and the record of what was drawn and achieved.
+        value: a noise model; its name in :data:`NOISE_MODELS`; or a mapping with the name as ``model`` beside its
+            settings.
 
     Raises:
-        ValueError: if the label does not fit ``num_classes`` and ``multi_label``, or if a recipe in mm has no
-            spacing; the message names the case.
+        ValueError: for unknown names, settings or values.
+        TypeError: for anything else.
 
     Example:
-        >>> import numpy as np
-        >>> label = np.zeros((1, 32, 32), np.uint8)
-        >>> label[0, 8:24, 8:24] = 1
-        >>> recipe = {"model": "boundary", "alpha": 1.0}
-        >>> noisy, record = corrupt(label, "a", recipe, 0, num_classes=2, multi_label=False)
-        >>> record.parameters, int(noisy.sum()), record.volume_ratio
-        ({'1': {'shift': 7, 'unit': 'voxel'}}, 824, {'1': 3.21875})
+        >>> parse_model({"model": "boundary", "beta": 10})
+        BoundaryNoise(beta=10, unit='voxel', direction='both')
     """
-    recipe = NoiseRecipe.parse(recipe)
-    clean = _clean_masks(label, case, num_classes, multi_label)
-    if recipe.unit == "mm" and spacing is None:
-        raise ValueError(
-            f"Case {case!r}: a noise recipe in mm needs the spacing of the label (that of a MetaTensor in a "
-            "transform); give one or use unit 'voxel'."
-        )
-    model = recipe.draw_model(case, seed)
-    noisy = clean
-    parameters: Parameters = {}
-    if model == "missing":
-        noisy, parameters = _missing(clean, case, recipe, seed)
-    elif model == "boundary":
-        in_units = spacing if recipe.unit == "mm" else None
-        noisy, parameters = _boundary(clean, case, recipe, seed, in_units, multi_label)
-    return from_masks(noisy, multi_label), NoiseRecord.measured(case, model, parameters, clean, noisy)
+    settings = dict(value) if isinstance(value, Mapping) else {"model": value}
+    return _made(settings.pop("model", None), settings)
 
 
-def _clean_masks(label: np.ndarray, case: str, num_classes: int, multi_label: bool) -> np.ndarray:
-    kind, channels = ("multi-label", num_classes) if multi_label else ("multi-class", 1)
-    if num_classes < (1 if multi_label else 2):
-        raise ValueError(f"Case {case!r}: a {kind} label of {num_classes} classes has no structure to corrupt.")
-    if label.ndim not in (3, 4) or label.shape[0] != channels:
-        raise ValueError(
-            f"Case {case!r}: a {kind} label of {num_classes} classes has shape ({channels}, H, W) or "
-            f"({channels}, H, W, D), got {label.shape}."
-        )
-    highest = 1 if multi_label else num_classes - 1
-    low, high = label.min(), label.max()
-    if not (low >= 0 and high <= highest) or (label.dtype.kind == "f" and (label != np.round(label)).any()):
-        raise ValueError(
-            f"Case {case!r}: a {kind} label of {num_classes} classes holds the integers 0 to {highest}, got "
-            f"values from {low} to {high}; map the values of the file to these first."
-        )
-    return to_masks(label, None if multi_label else num_classes)
+def model_name(model: NoiseModel) -> str:
+    """Name of a noise model in recipes and records; that of its class for one from elsewhere."""
+    names = {kind: name for name, kind in NOISE_MODELS.items()}
+    return names.get(type(model), type(model).__name__)
 
 
-def _present(masks: np.ndarray) -> list[int]:
-    return [number for number, mask in enumerate(masks, start=1) if mask.any()]
+def _made(model: Any, settings: Mapping[str, Any]) -> NoiseModel:
+    if isinstance(model, str):
+        if model not in NOISE_MODELS:
+            raise ValueError(f"Noise recipe: model must be one of {list(NOISE_MODELS)}, got {model!r}.")
+        known = _fields(NOISE_MODELS[model])
+        unknown = [key for key in settings if key not in known]
+        if unknown:
+            raise ValueError(f"Noise recipe: unknown fields {unknown}; model {model!r} has {known}.")
+        return NOISE_MODELS[model](**settings)
+    if not callable(getattr(model, "apply", None)) or isinstance(model, type):
+        raise TypeError(f"A noise model is a name, a mapping with a model in it, or a model, got {model!r}.")
+    if settings:
+        raise ValueError(f"Noise recipe: {model!r} has its settings already, {list(settings)} cannot be added.")
+    made: NoiseModel = model
+    return made
 
 
-def _missing(clean: np.ndarray, case: str, recipe: NoiseRecipe, seed: int) -> tuple[np.ndarray, Parameters]:
-    if recipe.scope == "object" or clean.ndim == 3:
-        whole: Parameters = {str(number): {"scope": "object"} for number in _present(clean)}
-        return remove_annotation(clean), whole
-    slices = draw_slices(clean, case_generator(seed, case, "slices"))
-    drawn: Parameters = {str(number): {"scope": "slice", "slices": list(slices)} for number in _present(clean)}
-    return remove_annotation(clean, scope="slice", slices=slices), drawn
+def _weighted(entry: Any) -> tuple[float, NoiseModel]:
+    """One entry of the list of models: its weight, 1 by default, and the model."""
+    if not isinstance(entry, Mapping):
+        return 1.0, parse_model(entry)
+    return entry.get("weight", 1.0), parse_model({key: value for key, value in entry.items() if key != "weight"})
 
 
-def _boundary(
-    clean: np.ndarray,
-    case: str,
-    recipe: NoiseRecipe,
-    seed: int,
-    spacing: Sequence[float] | None,
-    overlap: bool,
-) -> tuple[np.ndarray, Parameters]:
-    numbers = range(1, len(clean) + 1)
-    shifts = [draw_boundary_shift(recipe.beta, case_generator(seed, case, number)) for number in numbers]
-    drawn: Parameters = {str(number): {"shift": shifts[number - 1], "unit": recipe.unit} for number in _present(clean)}
-    return shift_boundaries(clean, shifts, spacing, overlap=overlap), drawn
+def _single(name: Any, settings: Mapping[str, Any], own: Sequence[str]) -> tuple[tuple[float, NoiseModel], ...]:
+    """Models of a recipe with one name; those of the paper share their settings, used or not."""
+    if not isinstance(name, str) or name not in PAPER_MODELS:
+        if isinstance(name, str) and name not in NOISE_MODELS:
+            choices = [*PAPER_MODELS, *(other for other in NOISE_MODELS if other not in PAPER_MODELS)]
+            raise ValueError(f"Noise recipe: model must be one of {choices}, got {name!r}.")
+        return ((1.0, _made(name, settings)),)
+    known = {model: _fields(NOISE_MODELS[model]) for model in PAPER_MODELS["mixed"]}
+    allowed = [field for fields in known.values() for field in fields]
+    unknown = [key for key in settings if key not in allowed]
+    if unknown:
+        raise ValueError(f"Noise recipe: unknown fields {unknown}; it has {['model', *own, *allowed]}.")
+    made = {
+        model: _made(model, {key: settings[key] for key in fields if key in settings})
+        for model, fields in known.items()
+    }
+    return tuple((1.0, made[model]) for model in PAPER_MODELS[name])
+
+
+def _fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    return {name: getattr(model, name) for name in _fields(model)} if dataclasses.is_dataclass(model) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -59,11 +59,11 @@ class OriginalLabel:
 
         Args:
             values: values of the shape of :attr:`values`.
-            target: path of the new file, ending in :attr:`suffix`.
+            target: path of the new file; its ending names the format: NIfTI, or for pictures one without loss.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-            unfinished = Path(folder) / ("label" + self.suffix)
+            unfinished = Path(folder) / target.name
             write = self._write_picture if self.suffix == ".png" else self._write_nifti
             write(values, unfinished)
             os.replace(unfinished, target)

@@ -3,6 +3,14 @@
 from monai_noisylabel.transforms.label_noise import SimulateLabelNoised
 from monai_noisylabel.transforms.per_case_random import PerCaseRandom
 from monai_noisylabel.transforms.prototype_relabel import PrototypeRelabeld
+from monai_noisylabel.transforms.rand_label_noise import RandLabelNoise, RandLabelNoised
 from monai_noisylabel.transforms.stored_label import LoadStoredLabeld
 
-__all__ = ["LoadStoredLabeld", "PerCaseRandom", "PrototypeRelabeld", "SimulateLabelNoised"]
+__all__ = [
+    "LoadStoredLabeld",
+    "PerCaseRandom",
+    "PrototypeRelabeld",
+    "RandLabelNoise",
+    "RandLabelNoised",
+    "SimulateLabelNoised",
+]

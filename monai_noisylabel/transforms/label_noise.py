@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -13,7 +14,7 @@ from monai.utils import TransformBackends, convert_data_type, convert_to_dst_typ
 
 from monai_noisylabel.corruption import NoiseRecipe, corrupt
 
-__all__ = ["SimulateLabelNoised"]
+__all__ = ["SimulateLabelNoised", "label_spacing"]
 
 
 class SimulateLabelNoised(MapTransform):
@@ -33,6 +34,7 @@ class SimulateLabelNoised(MapTransform):
         num_classes: classes including background for a multi-class label, channels for a multi-label one.
         multi_label: how the label is written.
         case_key: key of the name of the case.
+        patient_key: key of the patient's name; only recipes with ``share_of="patient"`` need it.
         clean_key: key for the untouched label, the object that came in; None to drop it.
         record_key: key for what was drawn and achieved, a plain dictionary; None to drop it. See
             :class:`monai_noisylabel.corruption.NoiseRecord`.
@@ -40,8 +42,8 @@ class SimulateLabelNoised(MapTransform):
 
     Shape:
         label (1, \*S) multi-class or (K, \*S) multi-label, tensor or array; result the same kind, with the
-        same dtype, device and metadata. Recipes with ``unit="mm"`` take the spacing from a MetaTensor's
-        affine.
+        same dtype, device and metadata. The spacing that recipes with ``unit="mm"`` need, and other models use
+        where it is there, is that of a MetaTensor's affine.
 
     Raises:
         ValueError: if ``keys`` is not one key, for an invalid recipe, if the data holds ``clean_key``
@@ -69,6 +71,7 @@ class SimulateLabelNoised(MapTransform):
         num_classes: int,
         multi_label: bool = False,
         case_key: str = "case",
+        patient_key: str = "patient",
         clean_key: str | None = "clean_label",
         record_key: str | None = None,
         allow_missing_keys: bool = False,
@@ -81,6 +84,7 @@ class SimulateLabelNoised(MapTransform):
         self.num_classes = num_classes
         self.multi_label = multi_label
         self.case_key = case_key
+        self.patient_key = patient_key
         self.clean_key = clean_key
         self.record_key = record_key
 
@@ -106,7 +110,9 @@ class SimulateLabelNoised(MapTransform):
                 self.seed,
                 num_classes=self.num_classes,
                 multi_label=self.multi_label,
-                spacing=label.pixdim.tolist() if isinstance(label, MetaTensor) else None,
+                spacing=label_spacing(label),
+                patient=None if d.get(self.patient_key) is None else str(d[self.patient_key]),
+                surfaces=self.record_key is not None,
             )
             d[key] = convert_to_dst_type(noisy, label)[0]
             if self.clean_key is not None:
@@ -114,3 +120,25 @@ class SimulateLabelNoised(MapTransform):
             if self.record_key is not None:
                 d[self.record_key] = record.as_dict()
         return d
+
+
+def label_spacing(label: Any) -> list[float] | None:
+    r"""Voxel size of a label in mm along each of its axes, also of a slice that keeps its volume's affine.
+
+    Args:
+        label: a MetaTensor; of anything else the spacing is not known: None is returned.
+
+    Shape:
+        label (C, \*S) with S of 2 or 3 axes.
+
+    Example:
+        >>> import torch
+        >>> affine = torch.tensor([[0, 0.8, 0, 0], [0, 0, 0.9, 0], [5.0, 0, 0, 0], [0, 0, 0, 1]])
+        >>> label_spacing(MetaTensor(torch.zeros(1, 4, 4), affine=affine))
+        [5.0, 0.8]
+    """
+    if not isinstance(label, MetaTensor):
+        return None
+    affine = label.affine.double()
+    spacing = torch.linalg.vector_norm(affine[:-1, :-1], dim=0)
+    return [float(size) for size in spacing[: label.ndim - 1]]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from monai_noisylabel.corruption import case_generator, draw_boundary_shift, shift_boundaries, shift_boundary
+from monai_noisylabel.corruption import (
+    BoundaryNoise,
+    case_generator,
+    draw_boundary_shift,
+    shift_boundaries,
+    shift_boundary,
+)
 
 
 def _square(size: int = 40, start: int = 15, stop: int = 25) -> np.ndarray:
@@ -248,3 +255,42 @@ def test_one_amount_per_structure() -> None:
 def test_beta_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="beta must be at least 1, got 0"):
         draw_boundary_shift(0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("direction", "signs"), [("both", {-1, 1}), ("dilate", {1}), ("erode", {-1})])
+def test_model_draws_one_shift_per_structure(direction: str, signs: set[int]) -> None:
+    masks = np.stack([_square(), np.zeros((40, 40), bool), np.roll(_square(), 12, 0)])
+    seen = set()
+    for index in range(20):
+        draw = partial(case_generator, 0, f"case{index}")
+        sizes = [draw_boundary_shift(4, draw(number)) for number in (1, 2, 3)]
+        shifts = sizes if direction == "both" else [abs(size) * min(signs) for size in sizes]
+        for overlap in (False, True):
+            noisy, drawn = BoundaryNoise(4, direction=direction).apply(masks, draw, spacing=None, overlap=overlap)
+            np.testing.assert_array_equal(noisy, shift_boundaries(masks, shifts, overlap=overlap))
+            assert drawn == {str(number): {"shift": shifts[number - 1], "unit": "voxel"} for number in (1, 3)}
+        seen.update(np.sign(shifts).tolist())
+    assert seen == signs
+
+
+def test_model_uses_the_spacing_for_mm_only() -> None:
+    draw = partial(case_generator, 0, "a")
+    shift = draw_boundary_shift(5, draw(1))
+    for unit, spacing in (("mm", (1.0, 4.0)), ("voxel", None)):
+        noisy, drawn = BoundaryNoise(unit=unit).apply(_square()[None], draw, spacing=(1.0, 4.0), overlap=False)
+        np.testing.assert_array_equal(noisy[0], shift_boundary(_square(), shift, spacing))
+        assert drawn == {"1": {"shift": shift, "unit": unit}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beta": 0}, "'boundary': beta must be an integer of at least 1, got 0"),
+        ({"beta": 2.5}, "beta must be an integer of at least 1, got 2.5"),
+        ({"unit": "cm"}, r"unit must be one of \['voxel', 'mm'\], got 'cm'"),
+        ({"direction": "out"}, r"direction must be one of \['both', 'dilate', 'erode'\], got 'out'"),
+    ],
+)
+def test_settings_are_checked(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BoundaryNoise(**settings)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from monai_noisylabel.corruption import case_generator, draw_slices, remove_annotation
+from monai_noisylabel.corruption import MissingNoise, case_generator, draw_slices, remove_annotation
 
 
 def _volume(labelled: range, depth: int = 20) -> np.ndarray:
@@ -81,3 +83,27 @@ def test_never_all_slices_of_a_thin_structure(labelled: int, count: int) -> None
 def test_errors(shape: tuple[int, ...], options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         remove_annotation(np.ones(shape, bool), **options)
+
+
+def test_model_removes_the_object_or_drawn_slices() -> None:
+    masks = np.concatenate([_volume(range(2, 12)), np.zeros((1, 4, 4, 20), bool)])
+    draw = partial(case_generator, 0, "a")
+    whole, drawn = MissingNoise().apply(masks, draw, spacing=None, overlap=False)
+    assert not whole.any()
+    assert drawn == {"1": {"scope": "object"}, "2": {"scope": "object"}}
+    slices = draw_slices(masks, draw("slices"))
+    some, drawn = MissingNoise("slice").apply(masks, draw, spacing=None, overlap=True)
+    np.testing.assert_array_equal(some, remove_annotation(masks, scope="slice", slices=slices))
+    assert drawn == {number: {"scope": "slice", "slices": list(slices)} for number in ("1", "2")}
+
+
+def test_model_takes_a_2d_image_as_one_slice() -> None:
+    masks = np.ones((1, 4, 4), bool)
+    noisy, drawn = MissingNoise("slice").apply(masks, partial(case_generator, 0, "a"), spacing=None, overlap=False)
+    assert not noisy.any()
+    assert drawn == {"1": {"scope": "object"}}
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"'missing': scope must be one of \['object', 'slice'\], got 'all'"):
+        MissingNoise("all")

@@ -1,7 +1,8 @@
-"""Recipes: parsing, which cases become noisy, and what happens to their labels."""
+"""Recipes: the forms they are written in, and which case gets which model."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 
@@ -9,52 +10,77 @@ import numpy as np
 import pytest
 
 from monai_noisylabel.corruption import (
+    NOISE_MODELS,
+    BoundaryNoise,
+    MissingNoise,
     NoiseRecipe,
     case_generator,
-    corrupt,
-    draw_boundary_shift,
-    draw_slices,
-    shift_boundaries,
-    shift_boundary,
+    parse_model,
 )
 
 CASES = [f"case{index}" for index in range(2000)]
 
 
-def _square(size: int = 64, start: int = 20, stop: int = 44) -> np.ndarray:
-    label = np.zeros((1, size, size), np.uint8)
-    label[0, start:stop, start:stop] = 1
-    return label
-
-
-def _heart(depth: int = 0) -> np.ndarray:
-    """A disc (3) in a ring (2) beside a bar (1), as blood pool, muscle and right ventricle lie."""
-    rows, columns = np.indices((96, 96))
-    radius = np.hypot(rows - 48, columns - 60)
-    label = np.zeros((96, 96), np.uint8)
-    label[30:66, 24:36] = 1
-    label[radius < 22] = 2
-    label[radius < 12] = 3
-    return np.repeat(label[None, ..., None], depth, -1) if depth else label[None]
-
-
-@pytest.mark.parametrize("value", ["none", "missing", "boundary", "mixed"])
-def test_parse_takes_names(value: str) -> None:
-    assert NoiseRecipe.parse(value) == NoiseRecipe(model=value, alpha=0.7, beta=5, scope="object", unit="voxel")
+@pytest.mark.parametrize(
+    ("value", "models"),
+    [
+        ("none", ()),
+        ("missing", ((1.0, MissingNoise()),)),
+        ("boundary", ((1.0, BoundaryNoise()),)),
+        ("mixed", ((1.0, MissingNoise()), (1.0, BoundaryNoise()))),
+    ],
+)
+def test_parse_takes_names(value: str, models: tuple) -> None:
+    recipe = NoiseRecipe.parse(value)
+    assert recipe == NoiseRecipe(0.7, models, "case", None)
+    assert recipe.model == value
 
 
 def test_parse_takes_mappings_recipes_and_none() -> None:
-    recipe = NoiseRecipe(model="boundary", alpha=0.3, beta=10)
+    recipe = NoiseRecipe(0.3, ((1.0, BoundaryNoise(beta=10)),))
     assert NoiseRecipe.parse({"model": "boundary", "alpha": 0.3, "beta": 10}) == recipe
     assert NoiseRecipe.parse(recipe) is recipe
-    assert NoiseRecipe.parse(None) == NoiseRecipe(model="none")
+    assert NoiseRecipe.parse(None) == NoiseRecipe()
     assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_mixed_gives_each_model_its_settings() -> None:
+    recipe = NoiseRecipe.parse({"model": "mixed", "beta": 3, "scope": "slice", "unit": "mm"})
+    assert recipe.models == ((1.0, MissingNoise("slice")), (1.0, BoundaryNoise(3, "mm")))
+
+
+def test_names_of_the_paper_share_their_settings() -> None:
+    """One configuration can switch between them without being rewritten."""
+    assert NoiseRecipe.parse({"model": "missing", "beta": 10}).models == ((1.0, MissingNoise()),)
+    assert NoiseRecipe.parse({"model": "none", "beta": 10, "alpha": 0.5}) == NoiseRecipe(0.5)
+
+
+def test_list_of_models() -> None:
+    recipe = NoiseRecipe.parse(
+        {
+            "alpha": 0.5,
+            "models": [{"model": "boundary", "beta": 10, "weight": 3}, "missing", MissingNoise("slice")],
+            "share_of": "patient",
+            "annotators": 4,
+        }
+    )
+    models = ((3, BoundaryNoise(10)), (1.0, MissingNoise()), (1.0, MissingNoise("slice")))
+    assert recipe == NoiseRecipe(0.5, models, "patient", 4)
+    assert recipe.model == "mixed"
+
+
+@pytest.mark.parametrize("name", NOISE_MODELS)
+def test_every_model_has_a_name_and_survives_json(name: str) -> None:
+    recipe = NoiseRecipe.parse({"model": name, "alpha": 0.25})
+    assert recipe.model == name
+    assert NoiseRecipe.parse(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    assert type(parse_model(name)) is NOISE_MODELS[name]
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("boundry", r"model must be one of \['none', 'missing', 'boundary', 'mixed'\], got 'boundry'"),
+        ("boundry", r"model must be one of \['none', 'missing', 'boundary', 'mixed', .*\], got 'boundry'"),
         ({"model": "missing", "scope": "all"}, r"scope must be one of \['object', 'slice'\], got 'all'"),
         ({"unit": "cm"}, r"unit must be one of \['voxel', 'mm'\], got 'cm'"),
         ({"alpha": 70}, "alpha must be a probability between 0 and 1, got 70"),
@@ -64,6 +90,15 @@ def test_parse_takes_mappings_recipes_and_none() -> None:
         ({"beta": 0}, "beta must be an integer of at least 1, got 0"),
         ({"beta": 5.5}, "beta must be an integer of at least 1, got 5.5"),
         ({"model": "missing", "sigma": 1}, r"unknown fields \['sigma'\]; it has \['model', 'alpha'"),
+        ({"model": "affine", "scope": "slice"}, r"unknown fields \['scope'\]; model 'affine' has \['beta'"),
+        ({"models": ["mixed"]}, r"model must be one of \['affine', .*, got 'mixed'"),
+        ({"models": ["missing"], "beta": 3}, r"unknown fields \['beta'\] beside models; a recipe has \['alpha'"),
+        ({"models": [{"model": "missing", "weight": 0}]}, "weight of missing must be above 0, got 0"),
+        ({"models": [{"model": "missing", "weight": "2"}]}, "weight of missing must be above 0, got '2'"),
+        ({"models": [{"model": MissingNoise(), "scope": "slice"}]}, r"has its settings already, \['scope'\]"),
+        ({"share_of": "site"}, r"share_of must be one of \['case', 'patient'\], got 'site'"),
+        ({"annotators": 0}, "annotators must be an integer of at least 1 or null, got 0"),
+        ({"annotators": 2.0}, "annotators must be an integer of at least 1 or null, got 2.0"),
     ],
 )
 def test_parse_errors_name_the_field(value: str | dict[str, object], message: str) -> None:
@@ -71,204 +106,105 @@ def test_parse_errors_name_the_field(value: str | dict[str, object], message: st
         NoiseRecipe.parse(value)
 
 
-def test_parse_refuses_other_types() -> None:
-    with pytest.raises(TypeError, match="a model name or a mapping of fields, got int"):
-        NoiseRecipe.parse(5)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (5, "a model name or a mapping of fields, got int"),
+        ({"models": "missing"}, "models must be a list, got str"),
+        ({"models": [5]}, "a name, a mapping with a model in it, or a model, got 5"),
+        ({"models": [{"beta": 5}]}, "a name, a mapping with a model in it, or a model, got None"),
+        ({"model": BoundaryNoise}, "or a model, got <class"),
+    ],
+)
+def test_parse_refuses_other_types(value: object, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        NoiseRecipe.parse(value)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.7, 1.0])
 def test_share_of_noisy_cases_is_alpha(alpha: float) -> None:
     # Binomial with n = 2000: standard deviation of the share at most 0.0112; 4 of them. Exact at 0 and 1.
-    recipe = NoiseRecipe(model="missing", alpha=alpha)
-    share = np.mean([recipe.draw_model(case, 0) != "none" for case in CASES])
+    recipe = NoiseRecipe.parse({"model": "missing", "alpha": alpha})
+    share = np.mean([recipe.draw_model(case, 0) is not None for case in CASES])
     assert abs(share - alpha) <= 4 * np.sqrt(alpha * (1 - alpha) / len(CASES))
+    assert share == np.mean([recipe.is_noisy(case, 0) for case in CASES])
 
 
 def test_noisy_cases_are_nested_in_alpha_and_common_to_all_models() -> None:
     noisy = {}
     for model in ("missing", "boundary", "mixed"):
         for alpha in (0.3, 0.5, 0.7):
-            recipe = NoiseRecipe(model=model, alpha=alpha)
-            noisy[model, alpha] = {case for case in CASES[:300] if recipe.draw_model(case, 3) != "none"}
+            recipe = NoiseRecipe.parse({"model": model, "alpha": alpha})
+            noisy[model, alpha] = {case for case in CASES[:300] if recipe.draw_model(case, 3) is not None}
         assert noisy[model, 0.3] < noisy[model, 0.5] < noisy[model, 0.7]
     assert noisy["missing", 0.5] == noisy["boundary", 0.5] == noisy["mixed", 0.5]
 
 
 def test_other_seed_picks_other_cases() -> None:
-    recipe = NoiseRecipe(model="missing", alpha=0.5)
+    recipe = NoiseRecipe.parse({"model": "missing", "alpha": 0.5})
     picks = [[recipe.draw_model(case, seed) for case in CASES[:100]] for seed in (0, 1)]
     assert picks[0] != picks[1]
 
 
-def test_mixed_draws_both_models_equally_often() -> None:
-    # 2000 fair draws: 1000 with standard deviation 22.4; 4 of them.
-    counts = Counter(NoiseRecipe(model="mixed", alpha=1.0).draw_model(case, 0) for case in CASES)
-    assert set(counts) == {"missing", "boundary"}
-    assert abs(counts["missing"] - 1000) < 90
+def test_no_models_means_no_noise() -> None:
+    assert NoiseRecipe(alpha=1.0).draw_model("a", 0) is None
+    assert NoiseRecipe(alpha=1.0).is_noisy("a", 0)
 
 
-@pytest.mark.parametrize("recipe", [None, "none", {"model": "boundary", "alpha": 0.0}])
-def test_clean_case_is_an_equal_copy(recipe: str | dict[str, object] | None) -> None:
-    label = _heart()
-    noisy, record = corrupt(label, "a", recipe, 0, num_classes=4, multi_label=False)
-    np.testing.assert_array_equal(noisy, label)
-    assert not np.shares_memory(noisy, label)
-    assert noisy.dtype == np.uint8
-    assert (record.case, record.model, record.parameters) == ("a", "none", {})
-    assert record.dice == record.volume_ratio == {"1": 1.0, "2": 1.0, "3": 1.0}
+@pytest.mark.parametrize("weights", [(1, 1), (3, 1), (1, 0.5, 2.5)])
+def test_models_are_drawn_by_weight(weights: tuple[float, ...]) -> None:
+    # Multinomial, n = 2000: standard deviation of a count sqrt(n p (1 - p)); 4 of them.
+    models = tuple((weight, BoundaryNoise(beta)) for beta, weight in enumerate(weights, start=5))
+    counts = Counter(NoiseRecipe(1.0, models).draw_model(case, 0) for case in CASES)
+    for weight, model in models:
+        p = weight / sum(weights)
+        assert abs(counts[model] - 2000 * p) <= 4 * np.sqrt(2000 * p * (1 - p))
 
 
-def test_missing_removes_everything_and_says_so() -> None:
-    noisy, record = corrupt(_heart(), "a", {"model": "missing", "alpha": 1.0}, 0, num_classes=4, multi_label=False)
-    assert noisy.shape == (1, 96, 96)
-    assert noisy.dtype == np.uint8
-    assert not noisy.any()
-    assert record.model == "missing"
-    assert record.parameters == {number: {"scope": "object"} for number in "123"}
-    assert record.dice == record.volume_ratio == {"1": 0.0, "2": 0.0, "3": 0.0}
+def test_a_patient_has_one_model_and_cases_draw_their_own_parameters() -> None:
+    models = ((1.0, MissingNoise()), (1.0, BoundaryNoise()))
+    recipe = NoiseRecipe(0.5, models, "patient")
+    drawn = {patient: {recipe.draw_model(case, 1, patient) for case in CASES[:20]} for patient in CASES[:60]}
+    assert {len(found) for found in drawn.values()} == {1}
+    assert set.union(*drawn.values()) == {None, *(model for _, model in models)}
+    first, second = (recipe.draws(case, 1, "p")(1).random() for case in CASES[:2])
+    assert first == case_generator(1, CASES[0], 1).random() != second
 
 
-def test_missing_slices_are_those_recorded_and_the_rest_is_untouched() -> None:
-    label = _heart(depth=10)
-    recipe = {"model": "missing", "alpha": 1.0, "scope": "slice"}
-    noisy, record = corrupt(label, "a", recipe, 4, num_classes=4, multi_label=False)
-    slices = list(draw_slices(label > 0, case_generator(4, "a", "slices")))
-    assert record.parameters == {number: {"scope": "slice", "slices": slices} for number in "123"}
-    assert not noisy[..., slices].any()
-    others = [index for index in range(10) if index not in slices]
-    np.testing.assert_array_equal(noisy[..., others], label[..., others])
-    # Every slice is alike, so the volume ratio is the share of slices kept: r; Dice is 2 r / (1 + r).
-    ratio = len(others) / 10
-    assert record.volume_ratio == pytest.approx(dict.fromkeys("123", ratio))
-    assert record.dice == pytest.approx(dict.fromkeys("123", 2 * ratio / (1 + ratio)))
+def test_without_patients_of_their_own_cases_are_drawn_as_by_case() -> None:
+    by_case, by_patient = (NoiseRecipe.parse({"model": "mixed", "share_of": who}) for who in ("case", "patient"))
+    assert [by_case.draw_model(c, 0) for c in CASES[:50]] == [by_patient.draw_model(c, 0, c) for c in CASES[:50]]
 
 
-def test_boundary_shift_of_a_square_by_hand() -> None:
-    # Square of side 24 at least 20 from every border. Erosion by b: (24 - 2b)^2. Dilation by b: 24^2 + 4 * 24
-    # b + four corners, each the lattice points x, y >= 1 with x^2 + y^2 <= b^2.
-    signs = set()
-    for case in CASES[:30]:
-        noisy, record = corrupt(
-            _square(), case, {"model": "boundary", "alpha": 1.0}, 0, num_classes=2, multi_label=False
-        )
-        shift = record.parameters["1"]["shift"]
-        assert shift == draw_boundary_shift(5, case_generator(0, case, 1))
-        size = abs(shift)
-        corner = sum(x * x + y * y <= size * size for x in range(1, 9) for y in range(1, 9))
-        area = 576 + 96 * size + 4 * corner if shift > 0 else (24 - 2 * size) ** 2
-        assert noisy.sum() == area
-        assert record.volume_ratio["1"] == pytest.approx(area / 576)
-        assert record.dice["1"] == pytest.approx(2 * min(area, 576) / (area + 576))
-        signs.add(np.sign(shift))
-    assert signs == {-1, 1}
+def test_cases_are_spread_over_the_annotators() -> None:
+    # 2000 draws of 4: 500 each with standard deviation 19.4; 4 of them.
+    recipe = NoiseRecipe.parse({"model": "boundary", "annotators": 4})
+    counts = Counter(recipe.annotator_of(case, 0) for case in CASES)
+    assert set(counts) == {1, 2, 3, 4}
+    assert max(abs(count - 500) for count in counts.values()) < 78
+    assert NoiseRecipe.parse("boundary").annotator_of("a", 0) is None
+    assert {recipe.annotator_of(case, 1) for case in CASES[:20]} != {1}
 
 
-@pytest.mark.parametrize("depth", [0, 8])
-def test_multi_class_draws_one_shift_per_class_and_never_overlaps_or_loses_one(depth: int) -> None:
-    label = _heart(depth)
-    masks = np.stack([label[0] == value for value in (1, 2, 3)])
-    for case in CASES[: 6 if depth else 25]:
-        recipe = {"model": "boundary", "alpha": 1.0, "beta": 10}
-        noisy, record = corrupt(label, case, recipe, 1, num_classes=4, multi_label=False)
-        shifts = [draw_boundary_shift(10, case_generator(1, case, value)) for value in (1, 2, 3)]
-        assert [record.parameters[number]["shift"] for number in "123"] == shifts
-        assert set(np.unique(noisy)) == {0, 1, 2, 3}
-        expected = shift_boundaries(masks, shifts)
-        for value in (1, 2, 3):
-            np.testing.assert_array_equal(noisy[0] == value, expected[value - 1])
+def test_an_annotator_has_one_model_one_stream_and_clean_cases() -> None:
+    models = tuple((1.0, BoundaryNoise(beta)) for beta in range(5, 11))
+    recipe = NoiseRecipe(0.5, models, annotators=3)
+    plain = NoiseRecipe(0.5, models)
+    by_annotator: dict[int | None, set] = {}
+    for case in CASES[:200]:
+        model, annotator = recipe.draw_model(case, 0), recipe.annotator_of(case, 0)
+        assert (model is None) == (plain.draw_model(case, 0) is None)
+        by_annotator.setdefault(annotator, set()).add(model)
+        assert recipe.draws(case, 0)(2).random() == case_generator(0, f"annotator {annotator}", 2).random()
+    assert {len(found - {None}) for found in by_annotator.values()} == {1}
 
 
-def test_set_of_classes_is_never_enlarged() -> None:
-    label = _heart()
-    label[label == 2] = 0
-    noisy, record = corrupt(label, "a", {"model": "boundary", "alpha": 1.0}, 0, num_classes=4, multi_label=False)
-    assert set(np.unique(noisy)) == {0, 1, 3}
-    assert set(record.parameters) == {"1", "3"}
-    assert record.dice["2"] == record.volume_ratio["2"] == 1.0
+def test_patients_keep_their_annotator() -> None:
+    recipe = NoiseRecipe.parse({"model": "boundary", "annotators": 5, "share_of": "patient"})
+    assert len({recipe.annotator_of(case, 0, "p3") for case in CASES[:50]}) == 1
 
 
-def test_shift_of_a_class_does_not_depend_on_the_other_classes() -> None:
-    recipe = {"model": "boundary", "alpha": 1.0}
-    both = corrupt(_heart(), "a", recipe, 0, num_classes=4, multi_label=False)[1]
-    alone = corrupt(_heart() * (_heart() == 3), "a", recipe, 0, num_classes=4, multi_label=False)[1]
-    assert alone.parameters == {"3": both.parameters["3"]}
-
-
-def test_multi_label_channels_are_shifted_by_themselves_and_may_overlap() -> None:
-    label = np.concatenate([_square(64, 16, 48), _square(64, 20, 30)])
-    recipe = {"model": "boundary", "alpha": 1.0}
-    noisy, record = corrupt(label, "a", recipe, 0, num_classes=2, multi_label=True)
-    assert noisy.shape == (2, 64, 64)
-    assert noisy.dtype == np.uint8
-    for channel in range(2):
-        shift = draw_boundary_shift(5, case_generator(0, "a", channel + 1))
-        assert record.parameters[str(channel + 1)] == {"shift": shift, "unit": "voxel"}
-        np.testing.assert_array_equal(noisy[channel], shift_boundary(label[channel], shift))
-
-
-def test_order_of_cases_and_repetition_do_not_matter() -> None:
-    recipe, label = NoiseRecipe(model="mixed", alpha=0.8), _heart()
-
-    def run(cases: list[str]) -> dict[str, tuple[bytes, dict]]:
-        results = {}
-        for case in cases:
-            noisy, record = corrupt(label, case, recipe, 9, num_classes=4, multi_label=False)
-            results[case] = (noisy.tobytes(), record.as_dict())
-        return results
-
-    assert run(CASES[:12]) == run(CASES[11::-1] + CASES[:3])
-
-
-def test_unit_mm_counts_millimetres() -> None:
-    # Spacing 2 x 0.5 mm: b mm is b / 2 rows and 2 b columns.
-    label, spacing = _square(), (2.0, 0.5)
-    in_mm = NoiseRecipe(model="boundary", alpha=1.0, unit="mm")
-    noisy, record = corrupt(label, "a", in_mm, 0, num_classes=2, multi_label=False, spacing=spacing)
-    shift = draw_boundary_shift(5, case_generator(0, "a", 1))
-    assert record.parameters["1"] == {"shift": shift, "unit": "mm"}
-    np.testing.assert_array_equal(noisy[0], shift_boundary(label[0], shift, spacing))
-
-
-def test_unit_voxel_does_not_look_at_the_spacing() -> None:
-    recipe = NoiseRecipe(model="boundary", alpha=1.0)
-    noisy = [
-        corrupt(_square(), "a", recipe, 0, num_classes=2, multi_label=False, spacing=spacing)[0]
-        for spacing in (None, (2.0, 0.5))
-    ]
-    np.testing.assert_array_equal(*noisy)
-
-
-def test_unit_mm_needs_a_spacing() -> None:
-    with pytest.raises(ValueError, match="Case 'p7': a noise recipe in mm needs the spacing"):
-        corrupt(_square(), "p7", {"model": "boundary", "unit": "mm"}, 0, num_classes=2, multi_label=False)
-
-
-@pytest.mark.parametrize("recipe", ["none", "missing", "boundary", "mixed"])
-def test_empty_label_stays_empty(recipe: str) -> None:
-    label = np.zeros((1, 16, 16), np.uint8)
-    noisy, record = corrupt(label, "a", {"model": recipe, "alpha": 1.0}, 0, num_classes=3, multi_label=False)
-    assert not noisy.any()
-    assert record.dice == {"1": 1.0, "2": 1.0}
-    assert record.parameters == {}
-
-
-@pytest.mark.parametrize(
-    ("label", "num_classes", "multi_label", "message"),
-    [
-        (np.zeros((2, 8, 8)), 2, False, r"Case 'p7': a multi-class label of 2 classes has shape \(1, H, W\)"),
-        (np.zeros((1, 8, 8)), 2, True, r"Case 'p7': a multi-label label of 2 classes has shape \(2, H, W\)"),
-        (np.zeros((1, 8, 8)), 1, False, "Case 'p7': a multi-class label of 1 classes has no structure"),
-        (np.zeros((0, 8, 8)), 0, True, "Case 'p7': a multi-label label of 0 classes has no structure"),
-        (np.zeros((1, 8)), 2, False, r"got \(1, 8\)"),
-        (np.full((1, 8, 8), 3), 3, False, "Case 'p7': .* holds the integers 0 to 2, got values from 3 to 3"),
-        (np.full((1, 8, 8), -1), 3, False, "integers 0 to 2, got values from -1 to -1"),
-        (np.full((1, 8, 8), 0.5), 3, False, "integers 0 to 2, got values from 0.5 to 0.5"),
-        (np.full((1, 8, 8), np.nan), 3, False, "integers 0 to 2, got values from nan to nan"),
-        (np.full((1, 8, 8), 255), 1, True, "Case 'p7': .* integers 0 to 1, got values from 255 to 255"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(
-    label: np.ndarray, num_classes: int, multi_label: bool, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        corrupt(label, "p7", "none", 0, num_classes=num_classes, multi_label=multi_label)
+def test_share_by_patient_needs_one() -> None:
+    recipe = NoiseRecipe.parse({"model": "boundary", "share_of": "patient"})
+    with pytest.raises(ValueError, match=r"Case 'a': .* share_of 'patient' needs the patient's name"):
+        recipe.draw_model("a", 0)

@@ -33,7 +33,37 @@ def test_as_dict_survives_json() -> None:
         "parameters": parameters,
         "volume_ratio": {"1": 0.5, "2": 1.0},
         "dice": {"1": 2 / 3, "2": 1.0},
+        "surface_distance": {"1": 1 / 3, "2": 0.0},  # surfaces {0, 1} and {0}: distances 0, 1 and 0
+        "taxonomy": {"1": "contour", "2": "none"},
+        "annotator": None,
     }
+
+
+def test_surfaces_and_kinds_by_hand() -> None:
+    # One row of pixels is all surface. 1: four are in both, two are 1 and 2 off: 3 / 10. 2: 3, 2, 1 and 0 off one
+    # way, 0 the other: 6 / 5. 3 has gone.
+    clean = _masks("####....", "....####", "##......", "........")
+    noisy = _masks("######..", ".......#", "........", "........")
+    record = NoiseRecord.measured("a", "boundary", {}, clean, noisy, annotator=2)
+    assert record.surface_distance == {"1": 0.3, "2": 1.2, "3": None, "4": 0.0}
+    # What 2 lost, voxels 4, 5 and 6, went to 1 but for one; 1 gained nothing else.
+    assert record.taxonomy == {"1": "class_confusion", "2": "class_confusion", "3": "instance", "4": "none"}
+    assert record.annotator == 2
+    in_mm = NoiseRecord.measured("a", "boundary", {}, clean, noisy, spacing=(7.0, 2.5))
+    assert in_mm.surface_distance == {"1": 0.75, "2": 3.0, "3": None, "4": 0.0}
+
+
+def test_without_surfaces_they_are_left_out() -> None:
+    record = NoiseRecord.measured("a", "boundary", {}, _masks("##"), _masks("#."), surfaces=False)
+    assert (record.surface_distance, record.taxonomy) == ({}, {})
+    assert record.dice == {"1": 2 / 3}
+
+
+def test_added_structure_where_the_model_may_add() -> None:
+    record = NoiseRecord.measured("a", "class_flip", {}, _masks("##", ".."), _masks("#.", ".#"), may_add=True)
+    assert (record.volume_ratio["2"], record.dice["2"], record.surface_distance["2"]) == (None, 0.0, None)
+    assert record.taxonomy["2"] == "instance"
+    assert json.loads(json.dumps(record.as_dict()))["volume_ratio"] == {"1": 0.5, "2": None}
 
 
 def test_shapes_must_agree() -> None:

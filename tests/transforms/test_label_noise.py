@@ -11,8 +11,8 @@ import torch
 from monai.data import CacheDataset, DataLoader, MetaTensor
 from monai.transforms import Compose, Randomizable, RandomizableTrait
 
-from monai_noisylabel.corruption import corrupt
-from monai_noisylabel.transforms.label_noise import SimulateLabelNoised
+from monai_noisylabel.corruption import NoiseRecipe, corrupt
+from monai_noisylabel.transforms.label_noise import SimulateLabelNoised, label_spacing
 
 BOUNDARY: dict[str, object] = {"model": "boundary", "alpha": 1.0}
 
@@ -112,6 +112,45 @@ def test_keys_can_be_named_and_left_out() -> None:
     assert set(data) == {"id", "mask", "noise_record"}
     assert data["noise_record"]["case"] == "p1"
     assert json.loads(json.dumps(data["noise_record"])) == data["noise_record"]
+
+
+def test_unit_mm_on_a_slice_of_a_tilted_volume_takes_the_full_length_of_its_voxels() -> None:
+    # In-plane axes turned out of the plane by 60 degrees: voxels stay 0.8 and 2 mm long.
+    cosine, sine = np.cos(np.pi / 3), np.sin(np.pi / 3)
+    affine = torch.tensor([[0.8, 0, 0, 3], [0, 2 * cosine, -5 * sine, 4], [0, 2 * sine, 5 * cosine, 5], [0, 0, 0, 1]])
+    label, recipe = MetaTensor(_label(64, 44), affine=affine), {**BOUNDARY, "unit": "mm"}
+    noisy = SimulateLabelNoised("label", recipe, 0, num_classes=3)({"case": "p1", "label": label})["label"]
+    form = {"num_classes": 3, "multi_label": False}
+    expected, _ = corrupt(np.asarray(label), "p1", recipe, 0, spacing=(0.8, 2.0), **form)
+    np.testing.assert_array_equal(noisy.numpy(), expected)
+    shorter, _ = corrupt(np.asarray(label), "p1", recipe, 0, spacing=(0.8, 2 * cosine), **form)
+    assert not np.array_equal(expected, shorter)
+
+
+def test_spacing_is_that_of_the_label_axes() -> None:
+    assert label_spacing(_meta_label(8, 8, 8)) == pytest.approx([0.8, 0.8, 5.0])
+    assert label_spacing(MetaTensor(_label(8, 8), affine=torch.diag(torch.tensor([2.0, 3.0, 1.0])))) == [2.0, 3.0]
+    assert label_spacing(_label(8, 8)) is None
+
+
+def test_recipe_by_patient_takes_the_patient_of_the_item() -> None:
+    noise = SimulateLabelNoised(recipe={**BOUNDARY, "alpha": 0.5, "share_of": "patient"}, num_classes=3)
+    for patient in ("p1", "p2", "p3"):
+        items = [{"case": f"{patient}/{n:03d}", "patient": patient, "label": _label(40, 40)} for n in range(6)]
+        changed = [not torch.equal(noise(item)["label"], item["label"]) for item in items]
+        assert changed == [NoiseRecipe(alpha=0.5).is_noisy(patient, 0)] * 6
+    with pytest.raises(ValueError, match=r"Case 'p1': .* needs the patient's name"):
+        noise({"case": "p1", "label": _label(16, 16)})
+
+
+def test_surfaces_are_measured_for_the_record_only() -> None:
+    item = {"case": "p1", "label": _meta_label(32, 32, 8)}
+    record = SimulateLabelNoised(recipe=BOUNDARY, num_classes=3, record_key="record")(item)["record"]
+    expected = corrupt(
+        np.asarray(item["label"]), "p1", BOUNDARY, 0, num_classes=3, multi_label=False, spacing=(0.8, 0.8, 5.0)
+    )[1].as_dict()
+    assert record["surface_distance"] == pytest.approx(expected["surface_distance"])
+    assert record["taxonomy"] == expected["taxonomy"]
 
 
 def test_is_deterministic_for_monai_and_equal_across_copies_and_orders() -> None:

@@ -1,0 +1,196 @@
+"""The label of a case on the grid that noise is drawn on, and its way back into files like the original ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from nibabel.orientations import (
+    aff2axcodes,
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+
+from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, held_by, merged_values, read_original
+from monai_noisylabel.data.read_image import NIFTI, read_image
+from monai_noisylabel.masks import from_masks
+from monai_noisylabel.transforms.label_noise import label_spacing
+
+__all__ = ["CaseLabel", "combined_values", "paths_of", "read_case_label", "turned"]
+
+
+@dataclass(frozen=True)
+class CaseLabel:
+    """Label files of a case, or of a volume whose slices are cases.
+
+    Noise is drawn on the axes that training turns volumes to, so that it is the noise that training draws.
+
+    Args:
+        sources: the files.
+        structures: for each file, the indices of the structures in it.
+        values: for each structure, its values in its file.
+        overlap: whether structures may overlap.
+        axes: axis codes that noise is drawn in; None for two-dimensional labels, which are never turned.
+        spacing: voxel size in mm along these axes; ones for pictures, which have none.
+    """
+
+    sources: tuple[OriginalLabel, ...]
+    structures: tuple[tuple[int, ...], ...]
+    values: tuple[ClassValues, ...]
+    overlap: bool
+    axes: str | None
+    spacing: tuple[float, ...]
+
+    @cached_property
+    def masks(self) -> np.ndarray:
+        """Masks (K, *S) of the structures, in the axes that noise is drawn in."""
+        return self.masks_in([source.values for source in self.sources])
+
+    def masks_in(self, contents: Sequence[np.ndarray]) -> np.ndarray:
+        """Masks (K, *S) in the axes that noise is drawn in, of files with these values in place of their own."""
+        found: dict[int, np.ndarray] = {}
+        for source, structures, values in zip(self.sources, self.structures, contents, strict=True):
+            oriented = turned(values, source.affine, self.axes)
+            found |= {index: held_by(oriented, self.values[index]) for index in structures}
+        return np.stack([found[index] for index in range(len(self.values))])
+
+    def contents_with(self, masks: np.ndarray) -> list[np.ndarray]:
+        """Values of each file, on its own grid, after its structures have become these masks."""
+        contents = []
+        for source, structures in zip(self.sources, self.structures, strict=True):
+            back = _turned_back(masks[list(structures)], source.affine, self.axes)
+            values = [self.values[index] for index in structures]
+            if self.overlap and len(structures) > 1:
+                contents.append(combined_values(source.values, back, values))
+            else:
+                label = from_masks(back, multi_label=False)[0].astype(np.int16)
+                contents.append(merged_values(source.values, label, values, source.mark))
+        return contents
+
+
+def read_case_label(item: Mapping[str, Any], spec: DatasetSpec) -> CaseLabel:
+    """Read the label files of an item of a dataset.
+
+    Args:
+        item: item of the specification; of a slice, its whole volume is read.
+        spec: the dataset.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a file holds no label, or several files lie on different grids.
+    """
+    files = paths_of(item["label"])
+    distinct = list(dict.fromkeys(files))
+    classes = range(len(spec.classes))
+    structures = [tuple(k for k in classes if len(files) == 1 or files[k] == file) for file in distinct]
+    sources = [read_original(file, coloured=spec.manifest.coloured) for file in distinct]
+    axes, spacing = _noise_grid(paths_of(item["image"])[0], sources[0].values.ndim, spec)
+    shapes = {turned(source.values, source.affine, axes).shape for source in sources}
+    if len(shapes) > 1:
+        raise ValueError(f"The label files {', '.join(distinct)} have different shapes {sorted(shapes)}.")
+    values = tuple(spec.label_values[name] for name in spec.classes)
+    return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, spacing)
+
+
+def combined_values(given: np.ndarray, masks: np.ndarray, values: Sequence[ClassValues]) -> np.ndarray:
+    r"""Values of one file that holds several structures which may overlap, after they have become these masks.
+
+    A value of such a file stands for one combination of structures, such as 255 for optic cup and disc. A voxel
+    whose combination is not changed keeps its value. Where no value stands for the new combination, the one that
+    differs least from it is written, of equally near ones that with most structures: a cup that has grown beyond
+    its disc takes the disc along.
+
+    Args:
+        given: values in the file.
+        masks: masks of the structures.
+        values: for each structure, its values in the file.
+
+    Shape:
+        given (\*S), masks (K, \*S); result (\*S).
+
+    Raises:
+        ValueError: if a structure has no values of its own, being all that is not 0.
+
+    Example:
+        >>> given = np.array([0, 128, 255, 255, 128, 0])
+        >>> disc, cup = np.array([[0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0]], bool)
+        >>> combined_values(given, np.stack([disc, cup]), [(128, 255), (255,)]).tolist()
+        [0, 128, 128, 255, 255, 0]
+    """
+    numbers = [() if entry is None else tuple(np.ravel(entry).tolist()) for entry in values]
+    if () in numbers:
+        raise ValueError("several structures of one label file need values of their own; give them in the manifest.")
+    known = list(dict.fromkeys([0, *(number for entry in numbers for number in entry)]))
+    held = np.array([[number in entry for entry in numbers] for number in known])
+    written = given.copy()
+    current = np.stack([held_by(given, entry) for entry in values])
+    changed = (current != masks).any(0)
+    wanted, which = np.unique(masks[:, changed], axis=1, return_inverse=True)
+    distance = (held[:, :, None] != wanted[None]).sum(1) - held.sum(1)[:, None] / (1 + len(values))
+    written[changed] = np.array(known)[distance.argmin(0)][which.reshape(-1)]
+    return written
+
+
+def paths_of(entry: object) -> list[str]:
+    """Paths under a key of an item: one, or one per channel or class."""
+    return [str(path) for path in entry] if isinstance(entry, list | tuple) else [str(entry)]
+
+
+def turned(array: np.ndarray, affine: np.ndarray, axes: str | None) -> np.ndarray:
+    r"""An array of the grid of a file in other axes.
+
+    Args:
+        array: voxels in the order of the file; axes after the third stay as they are.
+        affine: voxel index to world of the file, 4x4.
+        axes: axis codes such as ``"RAS"``; None leaves the array as it is.
+
+    Shape:
+        array (\*S).
+
+    Example:
+        >>> turned(np.arange(3).reshape(3, 1, 1), np.diag([-1, 1, 1, 1]), "RAS").ravel().tolist()
+        [2, 1, 0]
+    """
+    return array if axes is None else apply_orientation(array, _turn(affine, axes))
+
+
+def _turned_back(masks: np.ndarray, affine: np.ndarray, axes: str | None) -> np.ndarray:
+    if axes is None:
+        return masks
+    back = ornt_transform(axcodes2ornt(axes), io_orientation(affine))
+    return np.stack([apply_orientation(mask, back) for mask in masks])
+
+
+def _turn(affine: np.ndarray, axes: str) -> np.ndarray:
+    return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(axes)))
+
+
+def _noise_grid(image: str, dims: int, spec: DatasetSpec) -> tuple[str | None, tuple[float, ...]]:
+    """Axis codes and spacing of a case as training sees it before any resampling."""
+    grid = _image_affine(image)
+    axes = None
+    if dims == 3:
+        axes = spec.manifest.preprocessing.orientation or "".join(aff2axcodes(grid))
+        grid = grid @ inv_ornt_aff(_turn(grid, axes), (1, 1, 1))
+    spacing = label_spacing(MetaTensor(torch.empty(1, *[1] * dims), affine=torch.as_tensor(grid)))
+    assert spacing is not None
+    return axes, tuple(spacing)
+
+
+def _image_affine(image: str) -> np.ndarray:
+    """Voxel index to world; of NIfTI only the header is read."""
+    if not image.lower().endswith(NIFTI):
+        return np.asarray(read_image(image).affine)
+    nifti = nibabel.load(image)
+    assert isinstance(nifti, nibabel.Nifti1Image)  # includes NIfTI-2
+    return np.asarray(nifti.affine)

@@ -1,0 +1,167 @@
+"""The simulation of one case: its label read, made noisy, written, and measured as written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
+from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.originals import fingerprint, lies_in
+from monai_noisylabel.data.read_image import ITK, NIFTI
+from monai_noisylabel.masks import from_masks, to_masks
+from monai_noisylabel.simulate.case_label import CaseLabel, read_case_label
+from monai_noisylabel.simulate.predicted import PredictedLabels, PredictedNoise
+
+__all__ = ["checksums", "confusion_counts", "simulate_case", "written_name"]
+
+Item = Mapping[str, Any]
+WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
+JPEG = (".jpg", ".jpeg")
+REWRITTEN = (*JPEG, *ITK)
+
+
+def simulate_case(
+    items: Sequence[Item],
+    spec: DatasetSpec,
+    recipe: NoiseRecipe,
+    seed: int,
+    out: Path,
+    predicted: PredictedLabels | None = None,
+) -> list[dict[str, Any]]:
+    """Write the noisy label files of a case, or of a volume whose slices are cases.
+
+    Args:
+        items: the case, or the slices of the volume.
+        spec: the dataset that they are of.
+        recipe: the noise.
+        seed: seed of the experiment.
+        out: folder of the new files; they have the paths of the originals below it.
+        predicted: labels to take in place of the recipe's models.
+
+    Returns:
+        For each item what was drawn and achieved, as plain values: the fields of
+        :class:`~monai_noisylabel.corruption.NoiseRecord`, ``volume``, ``patient``, ``unit`` of the surface
+        distance, ``voxels`` (see :func:`confusion_counts`), and SHA-256 ``checksums`` of the files written, of
+        their originals and of the predicted labels.
+    """
+    label = read_case_label(items[0], spec)
+    checked: dict[str, dict[str, str]] = {}
+    proposal = None
+    if predicted is not None:
+        path = predicted.path_of(items[0])
+        proposal = PredictedNoise(predicted.masks_of(path, label), path.relative_to(predicted.root).as_posix())
+        checked["predicted"] = checksums(predicted.root, [path])
+    noisy = label.masks.copy()
+    drawn: list[NoiseRecord] = []
+    for item in items:
+        where = _where(item)
+        noisy[where], record = _corrupted(item, label, spec, recipe, seed, proposal)
+        drawn.append(record)
+    contents = label.contents_with(noisy)
+    targets = [out / written_name(os.path.relpath(source.path, spec.dataset_dir)) for source in label.sources]
+    for source, values, target in zip(label.sources, contents, targets, strict=True):
+        if lies_in(target, spec.dataset_dir):
+            raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
+        source.write(values, target)
+    written = noisy
+    checked["files"] = checksums(out, targets)
+    checked["originals"] = checksums(spec.dataset_dir, [source.path for source in label.sources])
+    return [_line(item, label, written, record, checked) for item, record in zip(items, drawn, strict=True)]
+
+
+def _corrupted(
+    item: Item, label: CaseLabel, spec: DatasetSpec, recipe: NoiseRecipe, seed: int, proposal: PredictedNoise | None
+) -> tuple[np.ndarray, NoiseRecord]:
+    where = _where(item)
+    clean = label.masks[where]
+    if proposal is not None:
+        here = dataclasses.replace(proposal, masks=proposal.masks[where])
+        recipe = dataclasses.replace(recipe, models=((1.0, here),))
+    noisy, record = corrupt(
+        from_masks(clean, spec.multi_label),
+        item["case"],
+        recipe,
+        seed,
+        num_classes=spec.num_classes,
+        multi_label=spec.multi_label,
+        spacing=label.spacing[: clean.ndim - 1],
+        patient=item["patient"],
+        surfaces=False,
+    )
+    return to_masks(noisy, None if spec.multi_label else spec.num_classes), record
+
+
+def _line(
+    item: Item, label: CaseLabel, written: np.ndarray, record: NoiseRecord, checked: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """What is recorded of one item."""
+    clean, noisy = label.masks[_where(item)], written[_where(item)]
+    model = "predicted" if "predicted" in checked and record.model != "none" else record.model
+    spacing = label.spacing[: clean.ndim - 1]
+    measured = NoiseRecord.measured(
+        record.case, model, record.parameters, clean, noisy, spacing=spacing, annotator=record.annotator, may_add=True
+    )
+    about = {"volume": item.get("volume", item["case"]), "patient": item["patient"]}
+    unit = "voxel" if label.sources[0].suffix == ".png" else "mm"
+    counts = confusion_counts(clean, noisy, label.overlap)
+    return {**measured.as_dict(), **about, "unit": unit, "voxels": counts.tolist(), "checksums": checked}
+
+
+def confusion_counts(clean: np.ndarray, noisy: np.ndarray, overlap: bool) -> np.ndarray:
+    r"""How many voxels of each class went to each class.
+
+    Args:
+        clean: masks before.
+        noisy: masks after.
+        overlap: whether structures may overlap.
+
+    Shape:
+        clean and noisy (K, \*S); result (K + 1, K + 1) with rows for the classes before, background first; with
+        overlap (K, 2, 2), one such table for each structure and its background.
+
+    Example:
+        >>> clean, noisy = np.array([[1, 1, 0], [0, 0, 1]], bool), np.array([[1, 0, 1], [0, 0, 0]], bool)
+        >>> confusion_counts(clean, noisy, overlap=False).tolist()
+        [[0, 0, 0], [1, 1, 0], [0, 1, 0]]
+        >>> confusion_counts(clean, noisy, overlap=True).tolist()
+        [[[0, 1], [1, 1]], [[2, 0], [1, 0]]]
+    """
+    if overlap:
+        pairs = zip(clean[:, None], noisy[:, None], strict=True)
+        return np.stack([confusion_counts(*pair, overlap=False) for pair in pairs])
+    size = len(clean) + 1
+    before, after = (from_masks(masks, multi_label=False).astype(np.intp) for masks in (clean, noisy))
+    return np.bincount((before * size + after).ravel(), minlength=size * size).reshape(size, size)
+
+
+def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files, and of all files in folders, by their paths below a folder."""
+    return {Path(os.path.relpath(path, root)).as_posix(): digest for path, digest in fingerprint(paths).items()}
+
+
+def written_name(name: str) -> str:
+    """Name of the noisy label in place of an original one, or template of these names.
+
+    It stays the same but where the format cannot be written: JPEG loses values, and DICOM and NRRD are only read.
+    These become PNG and NIfTI.
+
+    Example:
+        >>> written_name("labels/a.nii"), written_name("masks/a.jpg"), written_name("series/{case}/")
+        ('labels/a.nii', 'masks/a.png', 'series/{case}.nii.gz')
+    """
+    if name.lower().endswith((*WITHOUT_LOSS, "*")):
+        return name
+    bare = name.rstrip("/")
+    ending = next((end for end in REWRITTEN if bare.lower().endswith(end)), "")
+    return bare[: len(bare) - len(ending)] + (".png" if ending in JPEG else ".nii.gz")
+
+
+def _where(item: Item) -> tuple[Any, ...]:
+    """Index of an item's voxels in the masks of its volume."""
+    return (...,) if item.get("slice") is None else (..., item["slice"])

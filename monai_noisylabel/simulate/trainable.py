@@ -1,0 +1,91 @@
+"""What makes a simulation a dataset of its own: a manifest for it, and copies of the images."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.manifest import Manifest
+from monai_noisylabel.handlers.atomic import write_atomically
+from monai_noisylabel.simulate.case_label import paths_of
+from monai_noisylabel.simulate.simulate_case import written_name
+
+__all__ = ["copy_missing", "write_manifest"]
+
+
+def write_manifest(spec: DatasetSpec, note: str, path: Path) -> None:
+    """Write a manifest for the dataset with noisy labels.
+
+    It names the cases of each split, so that they stay what they are in the original whatever else the folder
+    holds. A 2D training takes all slices where the original takes the labelled ones: a slice whose annotation was
+    removed has to stay in it.
+
+    Args:
+        spec: the original dataset.
+        note: what was done to the labels, added to the description.
+        path: the file.
+    """
+    content = spec.manifest.model_dump(mode="json")
+    splits = {"train": spec.train, "val": spec.val, "test": spec.test}
+    content["splits"] = {name: {"cases": _volumes(items)} for name, items in splits.items()}
+    content["name"] += "_noisy"
+    content["description"] += f" {note}"
+    content["source"] = f"Simulated from {spec.manifest.name}; {content['source']}"
+    content["preprocessing"]["slices"] = "all"
+    label = spec.manifest.layout.label
+    named = {name: written_name(template) for name, template in label.items()} if isinstance(label, dict) else None
+    content["layout"]["label"] = named or written_name(str(label))
+    checked = Manifest.model_validate(content).model_dump(mode="json", exclude_defaults=True)
+    write_atomically(json.dumps(checked, indent=2) + "\n", path)
+
+
+def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[str], out: Path) -> int:
+    """Copy the images of a dataset, and the labels of its cases that were not simulated, to the new folder.
+
+    Args:
+        spec: the dataset.
+        simulated: cases (volumes) whose labels are in the new folder already.
+        failed: cases that are left out.
+        out: the new folder.
+
+    Returns:
+        Number of files and series copied; those that are there already are not copied again.
+    """
+    done, skipped = set(simulated), set(failed)
+    copied = 0
+    for item in {_volume(item): item for item in (*spec.train, *spec.val, *spec.test)}.values():
+        if _volume(item) in skipped:
+            continue
+        wanted = paths_of(item["image"]) + ([] if _volume(item) in done else paths_of(item["label"]))
+        for path in wanted:
+            target = out / os.path.relpath(path, spec.dataset_dir)
+            if not target.exists():
+                _copy(Path(path), target)
+                copied += 1
+    return copied
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or folder so that it is there as a whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        if source.is_dir():
+            shutil.copytree(source, draft)
+        else:
+            shutil.copyfile(source, draft)
+        os.replace(draft, target)
+
+
+def _volume(item: Mapping[str, Any]) -> str:
+    return str(item.get("volume", item["case"]))
+
+
+def _volumes(items: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(map(_volume, items)))
