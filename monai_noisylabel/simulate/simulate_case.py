@@ -69,7 +69,7 @@ def simulate_case(
         if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
         source.write(values, target)
-    written = noisy
+    written = label.masks_in(contents)
     checked["files"] = checksums(out, targets)
     checked["originals"] = checksums(spec.dataset_dir, [source.path for source in label.sources])
     return [_line(item, label, written, record, checked) for item, record in zip(items, drawn, strict=True)]

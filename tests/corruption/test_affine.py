@@ -134,6 +134,17 @@ def test_overlapping_structures_move_each_by_its_own_draw() -> None:
     np.testing.assert_array_equal(alone[0], noisy[0])
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+def test_the_record_tells_the_movement(axes: int) -> None:
+    masks, spacing = _ball(24, 6, axes)[None], (0.8, 1.1, 2.0)[:axes]
+    noisy, drawn = AffineNoise(0.5).apply(masks, partial(case_generator, 0, "a"), spacing=spacing, overlap=False)
+    entry = drawn["1"]
+    moved = move(masks, entry["angle"], entry["direction"], 0.5, spacing, axis=entry.get("axis"))
+    np.testing.assert_array_equal(noisy, moved.masks)
+    assert entry["length"] == moved.length
+    assert (entry["unit"], "axis" in entry) == ("mm", axes == 3)
+
+
 def test_what_leaves_the_image_is_lost_but_never_all_of_it() -> None:
     # In a corner, moved outwards, the ratio of 1.8 is out of reach: at most the whole structure is lost.
     mask = _box((30, 30), (0, 0), (6, 6))[None]
@@ -151,6 +162,7 @@ def test_draws_of_the_model_are_uniform() -> None:
     draws = [_drawn(AffineNoise(0.5), mask, index) for index in range(240)]
     heading = np.array([drawn["direction"] for drawn in draws])
     sectors = np.floor(np.arctan2(heading[:, 1], heading[:, 0]) / (np.pi / 4)).astype(int)
+    np.testing.assert_allclose(np.linalg.norm(heading, axis=1), 1)
     assert np.abs(np.bincount(sectors + 4, minlength=8) - 30).max() < 23
     angles = np.array([drawn["angle"] for drawn in draws])
     assert abs(angles.mean()) < 5

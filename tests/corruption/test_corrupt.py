@@ -291,6 +291,13 @@ def test_what_a_model_refuses_is_told_with_the_case() -> None:
         corrupt(_square(), "p7", {**recipe, "unit": "mm"}, 0, num_classes=2, multi_label=False, spacing=(1.0,))
 
 
+def test_a_model_may_add_a_structure_that_the_case_does_not_hold() -> None:
+    label = _heart() * (_heart() != 2)
+    noisy, record = corrupt(label, "a", {"model": "class_flip", "alpha": 1.0}, 0, num_classes=4, multi_label=False)
+    assert (noisy == 2).any()
+    assert (record.volume_ratio["2"], record.dice["2"]) == (None, 0.0)
+
+
 def test_surfaces_are_measured_only_where_asked_for() -> None:
     form = {"num_classes": 4, "multi_label": False, "spacing": (2.0, 0.5)}
     recipe = {"model": "boundary", "alpha": 1.0}

@@ -9,6 +9,12 @@ from monai_noisylabel.corruption.painting import deepest_voxel, keep_present, pa
 
 
 def test_later_structures_win() -> None:
+    wanted = np.array([[1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 0], [0, 0, 1, 0, 1, 0]], bool)
+    clean = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]], bool)
+    assert paint(wanted, clean).astype(int).tolist() == [[1, 0, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 1, 0]]
+
+
+def test_a_structure_that_is_painted_over_keeps_a_voxel() -> None:
     clean = np.eye(3, dtype=bool)[:, None]
     wanted = np.array([[[1, 1, 0]], [[1, 1, 1]], [[0, 0, 1]]], bool)
     # Structure 1 is painted over altogether and gets its voxel back, from structure 2.

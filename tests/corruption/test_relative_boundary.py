@@ -147,6 +147,15 @@ def test_an_unsettled_structure_regains_what_it_lost_nearest_first() -> None:
     assert np.flatnonzero(first).tolist() == [3, 4, 5]
 
 
+def test_a_structure_that_shrinks_does_so_from_what_a_later_one_left() -> None:
+    # Columns 4-11 and 12-15. The second takes 11, 16 and 10; of 4-9 the first loses its two ends for its volume of 4.
+    masks = np.zeros((2, 1, 20), bool)
+    masks[0, 0, 4:12] = masks[1, 0, 12:16] = True
+    first, second = change_volumes(masks, [-0.5, 0.75])[:, 0]
+    assert np.flatnonzero(second).tolist() == list(range(10, 17))
+    assert np.flatnonzero(first).tolist() == [5, 6, 7, 8]
+
+
 def test_a_structure_without_room_keeps_one_voxel() -> None:
     # The second structure would take the whole image.
     masks = np.zeros((2, 3, 5), bool)

@@ -21,4 +21,4 @@ def test_every_step_of_the_training_counts() -> None:
 
     WeightAverage(average, network).attach(trainer)
     trainer.run()
-    assert float(average.module.weight) == (1 + 2 + 3 + 4) / 4
+    assert average.module.weight.item() == (1 + 2 + 3 + 4) / 4

@@ -17,7 +17,7 @@ def _follow(weights: list[float], steps: int) -> float:
     for weight in weights:
         network.weight.data.fill_(weight)
         average.update_parameters(network)
-    return float(average.module.weight)
+    return average.module.weight.item()
 
 
 def test_the_first_steps_count_alike_whatever_the_weights_at_the_start() -> None:
