@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from monai_noisylabel.simulate.case_label import CaseLabel, paths_of, read_case_
 __all__ = ["choose_cases", "draw_contact_sheet"]
 
 SHOWN, COLUMNS = 12, 4
-CLEAN, NOISY = "#00e5ff", "#ff9500"  # told apart without red and green
+WIDE, NARROW = ("#00e5ff", 3.0), ("#ff9500", 1.2)  # clean below noisy; told apart without red and green
 CONTEXT = 1.5  # side of a panel over the longer side of what is labelled in it
 SMALLEST = 40  # voxels along the side of a panel
 
@@ -44,14 +45,15 @@ def draw_contact_sheet(
     shown = choose_cases(lines)
     rows = max(1, -(-len(shown) // COLUMNS))
     figure = Figure(figsize=(3.0 * COLUMNS, 3.35 * rows + 0.9), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, 120), fontsize=11)
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes, line in zip(panels, shown, strict=False):
         _draw(axes, line, items[line["case"]], spec, out)
     for axes in panels:
         axes.set_axis_off()
-    handles = [Line2D([], [], color=CLEAN, linewidth=3), Line2D([], [], color=NOISY, linewidth=2)]
-    figure.legend(handles, ["clean label", "noisy label"], loc="outside lower center", ncols=2, frameon=False)
+    clean, noisy = (Line2D([], [], color=colour, linewidth=width) for colour, width in (WIDE, NARROW))
+    handles: list[Any] = [clean, noisy, (clean, noisy)]
+    figure.legend(handles, ["clean label", "noisy label", "both"], loc="outside lower center", ncols=3, frameon=False)
     path = out / "contact_sheet.png"
     draft = path.with_name(f".{path.name}")
     figure.savefig(draft, dpi=130, format="png")
@@ -131,7 +133,7 @@ def _draw(axes: Axes, line: Line, item: Mapping[str, Any], spec: DatasetSpec, ou
     axes.imshow(
         np.moveaxis(picture, 0, -1).swapaxes(0, 1) if len(picture) == 3 else picture[0].T, "gray", aspect=aspect
     )
-    for masks, colour, width in ((clean, CLEAN, 3.0), (noisy, NOISY, 1.2)):
+    for masks, (colour, width) in ((clean, WIDE), (noisy, NARROW)):
         for mask in masks:
             _contour(axes, mask[box], colour, width)
     where = "" if plane is None or "slice" in item else f", slice {plane}"

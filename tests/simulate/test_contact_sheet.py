@@ -64,7 +64,7 @@ def test_it_shows_the_noisy_cases_of_the_folder(phantom: Path, tmp_path: Path, f
         held = [d for number, d in dice[case]["dice"].items() if np.any(dice[case]["voxels"][int(number)])]
         assert result == f"{dice[case]['model']}, Dice {np.mean(held):.2f}"
     assert figures[0].get_suptitle().startswith("phantom_hcc: missing, boundary, alpha 0.6, seed 0: ")
-    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["clean label", "noisy label"]
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["clean label", "noisy label", "both"]
     with Image.open(tmp_path / "out/contact_sheet.png") as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert _pixels_of(pixels, CLEAN) > 500
