@@ -85,3 +85,21 @@ def mask(height: int = 6, width: int = 8, value: int = 255) -> np.ndarray:
     array = np.zeros((height, width), np.uint8)
     array[2:4, 2:6] = value
     return array
+
+
+def isic2017(root: Path) -> None:
+    """Two, one and one photographs; superpixel files lie beside them."""
+    for part, numbers in (("Training", (0, 1)), ("Validation", (2,)), ("Test_v2", (3,))):
+        for n in numbers:
+            write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}.jpg", photograph())
+            write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}_superpixels.png", photograph())
+            write_picture(root / f"ISIC-2017_{part}_Part1_GroundTruth/ISIC_000000{n}_segmentation.png", mask())
+
+
+def shenzhen(root: Path) -> None:
+    """Twelve radiographs, two of them without mask; some stored in colour."""
+    for n in range(1, 13):
+        picture = photograph() if n % 3 else photograph()[..., 0]
+        write_picture(root / f"CXR_png/CHNCXR_{n:04d}_{n % 2}.png", picture)
+        if n > 2:
+            write_picture(root / f"mask/CHNCXR_{n:04d}_{n % 2}_mask.png", mask())

@@ -11,7 +11,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 
 REPOSITORY = Path(__file__).parents[1]
-BUNDLES = ("baseline", "self_cleansing")
+BUNDLES = ("baseline", "self_cleansing", "robust_loss", "t_loss")
 
 
 def training_command(bundle: str, folder: Path, phantom: Path, *more: str, config: str = "train.json") -> list[str]:

@@ -7,6 +7,7 @@ from monai_noisylabel.handlers.keep_unlearned import KeepUnlearned
 from monai_noisylabel.handlers.label_cleansing import LabelCleansing
 from monai_noisylabel.handlers.originals_guard import OriginalsGuard
 from monai_noisylabel.handlers.progress import Progress
+from monai_noisylabel.handlers.published import PublishedValues
 from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.handlers.run_report import RunReport
 from monai_noisylabel.handlers.sync_buffers import SyncBuffers
@@ -21,6 +22,7 @@ __all__ = [
     "LabelCleansing",
     "OriginalsGuard",
     "Progress",
+    "PublishedValues",
     "RunHistory",
     "RunReport",
     "SyncBuffers",

@@ -44,16 +44,20 @@ def draw_report(
     keys |= {"label": "given"}
     keys |= {"pseudo_label": "cleansed"} if quality.cleansed_to_given else {}
     shown = _cases_to_show(quality, len(items))
-    figure = Figure(figsize=(2.6 * max(3, len(shown)), 3.2 + 2.6 * len(keys)), layout="constrained")
-    grid = figure.add_gridspec(1 + len(keys), len(shown), height_ratios=[1.2, *[1.0] * len(keys)])
+    published = _published(history)
+    heights = [1.2, *[0.6] * len(published), *[1.0] * len(keys)]
+    figure = Figure(figsize=(2.6 * max(3, len(shown)), 2.6 * sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), len(shown), height_ratios=heights)
     _curves(figure.add_subplot(grid[0, :]), history)
+    for row, (group, names) in enumerate(published.items(), start=1):
+        _values(figure.add_subplot(grid[row, :]), history, group, names)
     for column, index in enumerate(shown):
         item = items[index]
         plane = _plane(item, list(keys), num_classes)
-        for row, (key, title) in enumerate(keys.items(), start=1):
+        for row, (key, title) in enumerate(keys.items(), start=1 + len(published)):
             axes = figure.add_subplot(grid[row, column])
             _overlay(axes, item, key, plane, num_classes)
-            axes.set_title(f"{item['case']}: {title}" if row == 1 else title, fontsize=8)
+            axes.set_title(f"{item['case']}: {title}" if key == next(iter(keys)) else title, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}")
     figure.savefig(draft, dpi=110, format="png")
@@ -83,6 +87,23 @@ def _curves(axes: Axes, history: RunHistory) -> None:
     axes.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, ncols=3, loc="lower right")
+
+
+def _published(history: RunHistory) -> dict[str, list[str]]:
+    """Names of what the method published, by what they have in common before the slash."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for row in history.rows for name in row):
+        if name not in ("epoch", "train_loss") and not name.startswith(("val_", "test_", "labels_")):
+            groups.setdefault(name.split("/")[0], []).append(name)
+    return groups
+
+
+def _values(axes: Axes, history: RunHistory, group: str, names: Sequence[str]) -> None:
+    for name in names:
+        axes.plot(*zip(*history.values(name), strict=True), label=name.removeprefix(f"{group}/"))
+    axes.set(xlabel="epoch", ylabel=group.replace("_", " "))
+    if len(names) > 1:
+        axes.legend(fontsize=7, ncols=3)
 
 
 def _plane(item: Mapping[str, Any], keys: Sequence[str], num_classes: int | None) -> int | None:

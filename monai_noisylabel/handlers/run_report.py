@@ -92,8 +92,7 @@ class RunReport:
     def _start_epoch(self, engine: Engine) -> None:
         self._losses = []
         self._started = time.monotonic()
-        for name in [name for name in engine.state.metrics if name.startswith("labels_")]:
-            del engine.state.metrics[name]
+        engine.state.metrics.clear()  # an epoch's row holds what this epoch measured
 
     def _note_loss(self, engine: Engine) -> None:
         outputs: list[dict[str, Any]] = engine.state.output  # type: ignore[assignment]  # decollated
@@ -106,7 +105,7 @@ class RunReport:
         for evaluator in self.evaluators:
             if evaluator.state.epoch == engine.state.epoch:
                 row.update({name: float(value) for name, value in evaluator.state.metrics.items()})
-        row.update({name: float(v) for name, v in engine.state.metrics.items() if name.startswith("labels_")})
+        row.update({name: float(value) for name, value in engine.state.metrics.items()})
         self.history.rows.append(row)
         self.history.seconds += time.monotonic() - self._started
         if is_main():

@@ -11,6 +11,7 @@ from monai_noisylabel.losses.corrected import BackwardCorrectedLoss, ForwardCorr
 from monai_noisylabel.losses.cross_entropy import CrossEntropyLoss
 from monai_noisylabel.losses.generalized_cross_entropy import GeneralizedCrossEntropyLoss
 from monai_noisylabel.losses.mean_absolute_error import MeanAbsoluteErrorLoss
+from monai_noisylabel.losses.named import NAMED_LOSSES, named_loss
 from monai_noisylabel.losses.noise_robust_dice import NoiseRobustDiceLoss
 from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
@@ -20,6 +21,7 @@ from monai_noisylabel.losses.t_loss import TLoss
 from monai_noisylabel.losses.weighted import WeightedLoss
 
 __all__ = [
+    "NAMED_LOSSES",
     "ActivePassiveLoss",
     "BackwardCorrectedLoss",
     "CrossEntropyLoss",
@@ -38,5 +40,6 @@ __all__ = [
     "SymmetricCrossEntropyLoss",
     "TLoss",
     "WeightedLoss",
+    "named_loss",
     "pseudo_label_weight",
 ]

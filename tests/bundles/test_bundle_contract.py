@@ -111,6 +111,12 @@ def different_keys(ours: dict[str, Any], base: dict[str, Any], prefix: str = "")
     return keys
 
 
+@pytest.mark.parametrize("name", ["inference.json", "evaluate.json"])
+def test_evaluation_and_inference_are_the_baselines(bundle: str, name: str) -> None:
+    ours = {**read(bundle, name), "bundle_root": None}
+    assert ours == {**read("baseline", name), "bundle_root": None}
+
+
 def test_checkpoint_is_a_plain_state_dict_of_the_network(bundle: str, tmp_path: Path) -> None:
     """What MONAI Label and inference load needs nothing but the network's class."""
     from monai_noisylabel.handlers import load_weights

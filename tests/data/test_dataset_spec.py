@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from dataset_files import (
     ct_pair,
+    isic2017,
     manifest,
     mask,
     photograph,
     real_data,
+    shenzhen,
     write_ct_dataset,
     write_picture,
     write_volume,
@@ -238,15 +240,6 @@ def acdc(root: Path) -> None:
             write_volume(root / f"labels/{patient}_{frame}.nii.gz", label + (label == 2))
 
 
-def isic2017(root: Path) -> None:
-    """Two, one and one photographs; superpixel files lie beside them."""
-    for part, numbers in (("Training", (0, 1)), ("Validation", (2,)), ("Test_v2", (3,))):
-        for n in numbers:
-            write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}.jpg", photograph())
-            write_picture(root / f"ISIC-2017_{part}_Data/ISIC_000000{n}_superpixels.png", photograph())
-            write_picture(root / f"ISIC-2017_{part}_Part1_GroundTruth/ISIC_000000{n}_segmentation.png", mask())
-
-
 def jsrt(root: Path) -> None:
     """45 radiographs for training and 2 for testing, three masks each."""
     names = [("training", f"JPCLN{n:03d}") for n in range(45)] + [
@@ -257,15 +250,6 @@ def jsrt(root: Path) -> None:
         write_picture(root / part / "images" / f"{name}.png", photograph()[..., 0])
         for organ in ("lung", "heart", "clavicle"):
             write_picture(root / part / organ / f"{name}.png", mask())
-
-
-def shenzhen(root: Path) -> None:
-    """Twelve radiographs, two of them without mask; some stored in colour."""
-    for n in range(1, 13):
-        picture = photograph() if n % 3 else photograph()[..., 0]
-        write_picture(root / f"CXR_png/CHNCXR_{n:04d}_{n % 2}.png", picture)
-        if n > 2:
-            write_picture(root / f"mask/CHNCXR_{n:04d}_{n % 2}_mask.png", mask())
 
 
 def endovis18(root: Path) -> None:

@@ -78,6 +78,21 @@ def test_a_picture_is_written_and_no_draft_is_left(tmp_path: Path) -> None:
     assert len(list((tmp_path / "eval").iterdir())) == 1
 
 
+def test_what_the_method_published_has_panels_of_its_own(tmp_path: Path, figures: list[Figure]) -> None:
+    history = _history()
+    for row in history.rows:
+        row |= {"nu": 2.0 / row["epoch"], "keep_rate/liver": 0.5, "keep_rate/tumour": 0.25}
+    del history.rows[0]["keep_rate/tumour"]
+    _draw([_item("a", 1)], tmp_path, history=history)
+    panels = {axes.get_ylabel(): axes for axes in figures[0].axes if axes.get_ylabel()}
+    assert list(panels) == ["Dice", "nu", "keep rate"]
+    assert panels["nu"].lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
+    assert panels["nu"].get_legend() is None
+    lines = {line.get_label(): line.get_xydata().tolist() for line in panels["keep rate"].lines}
+    assert lines == {"liver": [[1, 0.5], [2, 0.5]], "tumour": [[2, 0.25]]}
+    assert _titles(figures[0]) == ["a: given"]
+
+
 @pytest.mark.parametrize(
     ("used", "truth_known", "titles"),
     [
