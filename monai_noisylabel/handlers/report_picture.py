@@ -92,9 +92,8 @@ def _curves(axes: Axes, history: RunHistory) -> None:
 def _published(history: RunHistory) -> dict[str, list[str]]:
     """Names of what the method published, by what they have in common before the slash."""
     groups: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for row in history.rows for name in row):
-        if name not in ("epoch", "train_loss") and not name.startswith(("val_", "test_", "labels_")):
-            groups.setdefault(name.split("/")[0], []).append(name)
+    for name in history.published():
+        groups.setdefault(name.split("/")[0], []).append(name)
     return groups
 
 

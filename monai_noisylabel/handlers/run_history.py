@@ -41,6 +41,12 @@ class RunHistory:
         """The epochs in which ``name`` was measured, with its values."""
         return [(row["epoch"], row[name]) for row in self.rows if name in row]
 
+    def published(self) -> list[str]:
+        """Names of the numbers that the method itself adds to an epoch, such as a learned parameter."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        common = ("val_", "test_", "labels_")
+        return [name for name in names if name not in ("epoch", "train_loss") and not name.startswith(common)]
+
     def as_csv(self) -> str:
         """The rows as CSV text; a number that an epoch did not measure is left out."""
         names = list(dict.fromkeys(name for row in self.rows for name in row))

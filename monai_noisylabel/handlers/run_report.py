@@ -35,7 +35,8 @@ class RunReport:
 
     The summary holds the test Dice per class of the B-model (best on the validation set) and of the L-model (the
     last one; the gap between the two is what memorised label noise costs), the mean of the last ten evaluated
-    epochs, the quality of the training labels before and after cleansing, and the decisions of every label round.
+    epochs, the quality of the training labels before and after cleansing, the last value of what the method publishes
+    (:class:`~monai_noisylabel.handlers.PublishedValues`), and the decisions of every label round.
     ``labels.csv`` ranks the training cases by how much the cleansed label differs from the given one.
 
     Args:
@@ -155,6 +156,7 @@ class RunReport:
                 f"last_{_LAST_EPOCHS}_mean": sum(tested) / len(tested) if tested else None,
             },
             "training_labels": quality.summary(),
+            "published": {name: self.history.values(name)[-1][1] for name in self.history.published()},
             "rounds": [{"round": record["round"], **record["parameters"]} for record in rounds],
             "seconds": round(self.history.seconds, 1),
             "threads": torch.get_num_threads(),

@@ -14,6 +14,7 @@ from monai_noisylabel.losses.mean_absolute_error import MeanAbsoluteErrorLoss
 from monai_noisylabel.losses.named import NAMED_LOSSES, named_loss
 from monai_noisylabel.losses.noise_robust_dice import NoiseRobustDiceLoss
 from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
+from monai_noisylabel.losses.peer_logits import peer_logits
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
 from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
@@ -41,5 +42,6 @@ __all__ = [
     "TLoss",
     "WeightedLoss",
     "named_loss",
+    "peer_logits",
     "pseudo_label_weight",
 ]
