@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +140,7 @@ def test_overlapping_structures_move_each_by_its_own_draw() -> None:
 def test_the_record_tells_the_movement(axes: int) -> None:
     masks, spacing = _ball(24, 6, axes)[None], (0.8, 1.1, 2.0)[:axes]
     noisy, drawn = AffineNoise(0.5).apply(masks, partial(case_generator, 0, "a"), spacing=spacing, overlap=False)
-    entry = drawn["1"]
+    entry: dict[str, Any] = dict(drawn["1"])
     moved = move(masks, entry["angle"], entry["direction"], 0.5, spacing, axis=entry.get("axis"))
     np.testing.assert_array_equal(noisy, moved.masks)
     assert entry["length"] == moved.length
@@ -178,7 +180,7 @@ def test_released_draws_go_down_and_right_only() -> None:
     np.testing.assert_allclose(counts, [100, 100, 200], atol=45)
 
 
-def _drawn(model: AffineNoise, masks: np.ndarray, index: int) -> dict:
+def _drawn(model: AffineNoise, masks: np.ndarray, index: int) -> Mapping[str, Any]:
     draw = partial(case_generator, 0, f"case{index}")
     return model.apply(masks, draw, spacing=None, overlap=False)[1]["1"]
 

@@ -163,3 +163,14 @@ def test_transition_of_another_number_of_classes_is_refused(overlap: bool) -> No
 def test_symmetric_transition_checks_its_arguments(classes: int, keep: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         symmetric_transition(classes, keep)
+
+
+def test_largest_draw_stays_within_the_classes() -> None:
+    # Ten times 0.1 add up to 0.9999999999999999, which is also the largest number that a generator draws.
+    class Largest:
+        def random(self, shape: tuple[int, ...]) -> np.ndarray:
+            return np.full(shape, 1 - 2.0**-53)
+
+    masks = np.eye(9, 1, dtype=bool)[..., None]  # one voxel, of class 1
+    flipped = flip_classes(masks, np.full((10, 10), 0.1), Largest())
+    assert flipped[:, 0, 0].tolist() == [False] * 8 + [True]

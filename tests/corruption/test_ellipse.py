@@ -61,6 +61,10 @@ def test_components_are_replaced_one_by_one_and_united() -> None:
     first, second = _box((40, 60), (5, 5), (20, 20)), _box((40, 60), (8, 40), (25, 8))
     both = moment_ellipse(first | second)
     np.testing.assert_array_equal(both, moment_ellipse(first) | moment_ellipse(second))
+    # Two bars side by side, aslant: the box around one holds much of the other.
+    rows, columns = np.indices((40, 40))
+    bars = [(np.abs(rows - columns + offset) < 3) & (rows > 8) & (rows < 30) for offset in (0, 8)]
+    np.testing.assert_array_equal(moment_ellipse(bars[0] | bars[1]), moment_ellipse(bars[0]) | moment_ellipse(bars[1]))
 
 
 def test_the_image_cuts_ellipses_off() -> None:
@@ -98,7 +102,7 @@ def test_painting_order_and_a_structure_that_is_painted_over() -> None:
 def test_the_model_draws_nothing_and_counts_components() -> None:
     masks = np.zeros((3, 30, 30), bool)
     masks[0] = _box((30, 30), (2, 2), (9, 9))
-    masks[2] = _box((30, 30), (2, 15), (9, 4)) | _box((30, 30), (20, 20), (5, 4))
+    masks[2] = _box((30, 30), (2, 15), (9, 4)) | _box((30, 30), (20, 20), (5, 4)) | _box((30, 30), (25, 24), (2, 2))
     results = [
         EllipseNoise().apply(masks, partial(case_generator, seed, "a"), spacing=(1.0, 3.0), overlap=False)
         for seed in (0, 1)

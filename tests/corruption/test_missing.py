@@ -106,4 +106,4 @@ def test_model_takes_a_2d_image_as_one_slice() -> None:
 
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match=r"'missing': scope must be one of \['object', 'slice'\], got 'all'"):
-        MissingNoise("all")
+        MissingNoise("all")  # type: ignore[arg-type]
