@@ -15,7 +15,7 @@ from monai.transforms import Compose, Invertd, SaveImage
 from simulated import write_hearts, write_pictures
 
 import monai_noisylabel.simulate.simulation as module
-from monai_noisylabel.data import DatasetSpec, Manifest, load_dataset, preprocessing
+from monai_noisylabel.data import DatasetSpec, LabelWriter, Manifest, load_dataset, preprocessing
 from monai_noisylabel.simulate import simulate_dataset
 from monai_noisylabel.simulate.case_label import read_case_label
 from monai_noisylabel.simulate.predicted import PredictedLabels
@@ -29,7 +29,7 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def _predict(spec: DatasetSpec, folder: Path) -> None:
     """Write for every training case its structures moved by two voxels, through the steps of inference.json."""
     steps = preprocessing(spec, with_label=False)
-    save = SaveImage(folder, output_postfix="seg", output_dtype=np.uint8, resample=False, print_log=False)
+    save = SaveImage(folder, "seg", output_dtype=np.uint8, writer=LabelWriter, resample=False, print_log=False)
     for item in {entry.get("volume", entry["case"]): entry for entry in spec.train}.values():
         image = steps({"image": item["image"], "case": item.get("volume", item["case"])})
         label = read_case_label(item, spec)
@@ -44,8 +44,7 @@ def _predict(spec: DatasetSpec, folder: Path) -> None:
 
 @pytest.fixture
 def hearts(tmp_path: Path) -> Manifest:
-    # MONAI 1.6.1 cannot save a volume whose first two axes are not those of the transverse plane.
-    return write_hearts(tmp_path / "data", ("RAS", "LPS", "ARI", "RAS", "RAS"))
+    return write_hearts(tmp_path / "data", ("RAS", "PIR", "ASL", "RAS", "RAS"))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
