@@ -9,6 +9,7 @@ from monai_noisylabel.data.label_store import LabelStore
 from monai_noisylabel.data.label_writer import LabelWriter
 from monai_noisylabel.data.manifest import Manifest, load_manifest, shipped_manifests
 from monai_noisylabel.data.phantom import cached_phantom, make_phantom
+from monai_noisylabel.data.predicted_labels import PredictedLabels
 from monai_noisylabel.data.preprocess import preprocessing
 from monai_noisylabel.data.problem import Problem
 from monai_noisylabel.data.unaugmented import unaugmented
@@ -18,6 +19,7 @@ __all__ = [
     "LabelStore",
     "LabelWriter",
     "Manifest",
+    "PredictedLabels",
     "Problem",
     "cached_phantom",
     "check_dataset",
