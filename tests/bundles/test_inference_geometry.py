@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from dataset_files import write_volume
+from dataset_files import manifest, write_volume
 from monai.bundle import ConfigWorkflow
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from running_bundles import BUNDLES, REPOSITORY
@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 pytestmark = pytest.mark.bundle
 
 BRIGHT = 55  # HU; the middle of the window of phantom_hcc, -70 to 180
+WINDOW = {"window": [-70, 180], "normalise": "window"}
 STORED = ("RAS", "LPS", "PIR", "ASL", "SAR", "oblique RAS", "oblique PIR")
 
 
@@ -30,8 +31,8 @@ def stored_volume(path: Path, name: str, values: np.ndarray) -> Path:
     return write_volume(path, apply_orientation(values, turn), affine @ inv_ornt_aff(turn, values.shape))
 
 
-def infer(bundle: str, dims: int, images: list[Path], folder: Path) -> list[nibabel.Nifti1Image]:
-    """What inference.json writes with a network that marks voxels above the middle of the window as class 1."""
+def infer(bundle: str, dims: int, folder: Path, **inputs: object) -> Path:
+    """Folder that inference.json writes to, with a network that marks voxels above the middle of the window."""
     network = (torch.nn.Conv2d, torch.nn.Conv3d)[dims - 2](1, 3, 1)
     with torch.no_grad():
         network.weight.copy_(torch.tensor([0.0, 20, 0]).view(network.weight.shape))
@@ -46,15 +47,14 @@ def infer(bundle: str, dims: int, images: list[Path], folder: Path) -> list[niba
         bundle_root=str(root),
         ckpt_dir=str(folder / "models"),
         output_dir=str(folder / "out"),
-        images=[str(path) for path in images],
         spatial_dims=dims,
         network_def=definition,
+        **inputs,
     )
     workflow.initialize()
     workflow.run()
     workflow.finalize()
-    names = [path.name.removesuffix(".nii.gz") for path in images]
-    return [nibabel.load(folder / "out" / name / f"{name}_seg.nii.gz") for name in names]
+    return folder / "out"
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -63,8 +63,25 @@ def infer(bundle: str, dims: int, images: list[Path], folder: Path) -> list[niba
 def test_labels_lie_on_the_grid_of_the_image(bundle: str, dims: int, slices: int, tmp_path: Path) -> None:
     values = np.random.default_rng(0).choice([0.0, 100.0], (20, 24, slices)).astype(np.float32)
     paths = [stored_volume(tmp_path / f"{name.replace(' ', '_')}.nii.gz", name, values) for name in STORED]
-    for path, written in zip(paths, infer(bundle, dims, paths, tmp_path), strict=True):
-        image = nibabel.load(path)
+    out = infer(bundle, dims, tmp_path, images=[str(path) for path in paths])
+    for path in paths:
+        name = path.name.removesuffix(".nii.gz")
+        image, written = nibabel.load(path), nibabel.load(out / name / f"{name}_seg.nii.gz")
         np.testing.assert_array_equal(written.affine, image.affine, err_msg=path.name)
         np.testing.assert_array_equal(written.get_fdata(), image.get_fdata() > BRIGHT, err_msg=path.name)
         assert written.get_data_dtype() == np.uint8
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_images_of_one_name_keep_their_folders(bundle: str, tmp_path: Path) -> None:
+    made = manifest(layout={"image": "{case}/t1.nii.gz", "label": "{case}/label.nii.gz"}, preprocessing=WINDOW)
+    (tmp_path / "made.json").write_text(made.model_dump_json())
+    for number in (1, 2):
+        values = np.full((8, 8, 4), 0.0, np.float32)
+        values[:number] = 100
+        write_volume(tmp_path / f"data/p{number}/t1.nii.gz", values)
+    inputs = {"manifest": str(tmp_path / "made.json"), "dataset_dir": str(tmp_path / "data")}
+    out = infer(bundle, 3, tmp_path, **inputs)
+    for number in (1, 2):
+        written = nibabel.load(out / f"p{number}/t1/t1_seg.nii.gz")
+        assert written.get_fdata().sum() == number * 8 * 4
