@@ -185,6 +185,9 @@ def simulate(
     counts = f"{len(report.written)} written to {out}, {len(report.kept)} kept, {len(report.failed)} failed"
     copied = f", {report.copied} images and labels copied" if with_images else ""
     console.print(f"{counts}{copied}. Look at {out / 'contact_sheet.png'}.", soft_wrap=True, highlight=False)
+    if with_images:
+        training = f"--manifest {out / 'manifest.json'} --dataset_dir {out} --noise none"
+        console.print(f"To train a bundle on it: {training}", soft_wrap=True, highlight=False)
     raise typer.Exit(1 if report.failed else 0)
 
 

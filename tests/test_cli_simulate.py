@@ -62,6 +62,7 @@ def test_options_reach_the_simulation(arguments: list[str], tmp_path: Path) -> N
     assert code == 0, output
     assert "5 written" in output
     assert "5 images and labels copied" in output
+    assert f"--manifest {tmp_path / 'out/manifest.json'} --dataset_dir {tmp_path / 'out'} --noise none" in output
     described = json.loads((tmp_path / "out/recipe.json").read_text())
     assert (described["split"], described["spatial_dims"], described["classes"]) == ("all", 2, ["wall", "bar"])
 

@@ -33,7 +33,7 @@ def assert_same_as_training(folder: Path, data: Path, recipe: dict, seed: int, *
     simulate_dataset(choice["manifest"], data, recipe, out, seed=seed, with_images=True, **_without_manifest(choice))
     spec = load_dataset(choice["manifest"], data, **_without_manifest(choice))
     expected, found = trained_on(spec, recipe, seed), read_by_training(out, spec)
-    assert expected.keys() <= found.keys()
+    assert expected.keys() == found.keys()
     for case, label in expected.items():
         np.testing.assert_array_equal(found[case], label, err_msg=case)
     clean = trained_on(spec, {"model": "none"}, seed)
