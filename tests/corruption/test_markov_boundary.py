@@ -77,6 +77,21 @@ def test_no_other_step_is_left_out() -> None:
     np.testing.assert_array_equal(wander(line, [True, False], np.random.default_rng(0), flip=1.0), line)
 
 
+@pytest.mark.parametrize(("axes", "expected"), [(2, [0.6, 1.5, 2.7, 5, 10]), (3, [0.5, 1.7, 3.5, 7, 15])])
+@pytest.mark.parametrize("radius", [6, 14])
+def test_the_boundary_moves_alike_whatever_the_size(axes: int, expected: list[float], radius: int) -> None:
+    """Growth of the radius of a ball after 20, 40, 60, 100 and 180 steps, as the documentation says it."""
+    mask = _ball(2 * radius + 49, radius, axes)
+    ball = (np.pi, 4 / 3 * np.pi)[axes - 2]
+    grown = []
+    for steps in (20, 40, 60, 100, 180):
+        outwards = np.arange(steps) % 5 != 0  # four of five, as the paper draws them
+        noisy = [markov_boundary(mask, outwards, np.random.default_rng(seed)) for seed in range(8 if axes == 2 else 1)]
+        radii = [(one.sum() / ball) ** (1 / axes) for one in (mask, *noisy)]
+        grown.append(np.mean(radii[1:]) - radii[0])
+    np.testing.assert_allclose(grown, expected, rtol=0.1, atol=0.2)
+
+
 def test_far_from_the_boundary_nothing_happens() -> None:
     # 200 x 200: with the blur over the whole image, 0.0007 of it would be specks, 25 voxels or so.
     mask = _ball(200, 40, 2)

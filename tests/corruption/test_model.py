@@ -18,6 +18,7 @@ from monai_noisylabel.corruption.model import (
     require_number,
     spacing_of_unit,
 )
+from monai_noisylabel.corruption.recipe import model_name
 
 MODELS = sorted(NOISE_MODELS)
 SPACING = {2: (0.9, 1.4), 3: (0.9, 1.1, 2.5)}
@@ -110,6 +111,33 @@ def test_an_empty_case(setting: tuple[NoiseModel, bool]) -> None:
     noisy, drawn = _applied(model, nothing, overlap)
     assert model.may_add or not noisy.any()
     assert drawn == {}
+
+
+PRESENT, ALL = [1, 2, 4, 5], [1, 2, 3, 4, 5]
+STREAMS: dict[str, tuple[list[int | str], list[int | str]]] = {  # of a multi-class and of a multi-label case
+    "affine": (["move"], PRESENT),
+    "boundary": (ALL, ALL),
+    "class_flip": (["classes"], ALL),
+    "confusion": (["pair"], []),
+    "ellipse": ([], []),
+    "markov_boundary": (PRESENT, PRESENT),
+    "missing": ([], []),
+    "relative_boundary": (ALL, ALL),
+    "spurious": (PRESENT, PRESENT),
+}
+
+
+def test_streams_of_random_numbers(setting: tuple[NoiseModel, bool]) -> None:
+    """They are part of what a seed means: by other streams, the labels of a published recipe would be others."""
+    model, overlap = setting
+    asked: list[int | str] = []
+
+    def draw(stream: int | str) -> np.random.Generator:
+        asked.append(stream)
+        return case_generator(0, "a", stream)
+
+    model.apply(_case(2, overlap), draw, spacing=None, overlap=overlap)
+    assert asked == STREAMS[model_name(model)][overlap]
 
 
 @pytest.mark.parametrize("name", MODELS)
