@@ -141,15 +141,12 @@ def export(
 def simulate(
     manifest: Annotated[str, typer.Argument(help="Manifest file, or the name of a shipped one.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the noisy labels; never that of the dataset.")],
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="Noise recipe, a JSON file.")] = None,
+    recipe: Annotated[Path, typer.Option("--recipe", help='JSON file, as {"model": "boundary", "alpha": 0.7}.')],
     dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
     split: Annotated[str, typer.Option("--split", help="Whose labels: train, or all.")] = "train",
     spatial_dims: Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)] = None,
     classes: Annotated[str | None, typer.Option("--classes", help="As in the training, with commas between.")] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Labels predicted by another model, as its inference wrote them.")
-    ] = None,
     with_images: Annotated[
         bool, typer.Option("--with_images", "--with-images", help="Copy images and other labels, to train on it.")
     ] = False,
@@ -163,7 +160,7 @@ def simulate(
 
     console, errors = _console(), Console(stderr=True)
     try:
-        content = _recipe(recipe, labels)
+        content = _recipe(recipe)
         with _progress("Simulating", errors) as bar:
             task = bar.add_task("simulate", total=None)
             report = simulate_dataset(
@@ -175,7 +172,6 @@ def simulate(
                 split=split,
                 spatial_dims=spatial_dims,
                 classes=None if classes is None else classes.split(","),
-                labels_dir=labels,
                 with_images=with_images,
                 overwrite=overwrite,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
@@ -189,15 +185,14 @@ def simulate(
     counts = f"{len(report.written)} written to {out}, {len(report.kept)} kept, {len(report.failed)} failed"
     copied = f", {report.copied} images and labels copied" if with_images else ""
     console.print(f"{counts}{copied}. Look at {out / 'contact_sheet.png'}.", soft_wrap=True, highlight=False)
+    if with_images:
+        training = f"--manifest {out / 'manifest.json'} --dataset_dir {out} --noise none"
+        console.print(f"To train a bundle on it: {training}", soft_wrap=True, highlight=False)
     raise typer.Exit(1 if report.failed else 0)
 
 
-def _recipe(path: Path | None, labels: Path | None) -> dict[str, Any]:
-    """Content of a recipe file; predicted labels need none: they are then those of every case."""
-    if path is None:
-        if labels is None:
-            raise ValueError('Give --recipe, a JSON file such as {"model": "boundary", "alpha": 0.7}, or --labels.')
-        return {"alpha": 1.0}
+def _recipe(path: Path) -> dict[str, Any]:
+    """Content of a recipe file."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -10,10 +10,13 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import torch
 from dataset_files import manifest, write_picture, write_volume
-from monai.transforms import Compose
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, SaveImage
 
-from monai_noisylabel.data import DatasetSpec, Manifest, load_dataset, preprocessing
+from monai_noisylabel.data import DatasetSpec, LabelWriter, Manifest, load_dataset, preprocessing
+from monai_noisylabel.simulate.case_label import read_case_label
 from monai_noisylabel.transforms import SimulateLabelNoised
 
 SPLITS = {"order": "sorted", "train": {"count": 3}, "val": {"count": 1}, "test": {"count": 1}}
@@ -84,6 +87,22 @@ def write_pictures(root: Path) -> Manifest:
         splits=SPLITS,
         preprocessing={"normalise": "window", "window": [0, 255]},
     )
+
+
+def predict_moved(spec: DatasetSpec, folder: Path) -> None:
+    """Write for every training case its structures moved by two voxels, by the steps of inference.json."""
+    steps = preprocessing(spec, with_label=False)
+    save = SaveImage(folder, "seg", output_dtype=np.uint8, writer=LabelWriter, resample=False, print_log=False)
+    for item in {entry.get("volume", entry["case"]): entry for entry in spec.train}.values():
+        image = steps({"image": item["image"], "case": item.get("volume", item["case"])})
+        label = read_case_label(item, spec)
+        moved = torch.tensor(np.roll(label.masks, 2, axis=1))
+        if not spec.multi_label:
+            moved = (moved * torch.arange(1, len(moved) + 1).view(-1, 1, 1, 1)).amax(0, keepdim=True)
+        made = {"image": image["image"], "pred": MetaTensor(moved.float(), meta=image["image"].meta)}
+        made["pred"].applied_operations = image["image"].applied_operations
+        back = Compose([Invertd("pred", steps, orig_keys="image", nearest_interp=True)])(made)
+        save(back["pred"])
 
 
 def digests(root: Path) -> dict[str, str]:

@@ -62,6 +62,7 @@ def test_options_reach_the_simulation(arguments: list[str], tmp_path: Path) -> N
     assert code == 0, output
     assert "5 written" in output
     assert "5 images and labels copied" in output
+    assert f"--manifest {tmp_path / 'out/manifest.json'} --dataset_dir {tmp_path / 'out'} --noise none" in output
     described = json.loads((tmp_path / "out/recipe.json").read_text())
     assert (described["split"], described["spatial_dims"], described["classes"]) == ("all", 2, ["wall", "bar"])
 
@@ -74,14 +75,17 @@ def test_a_bad_case_is_named_and_the_others_are_written(arguments: list[str], tm
     assert "2 written" in output
 
 
-def test_predicted_labels_need_no_recipe(arguments: list[str], tmp_path: Path) -> None:
+def test_labels_that_another_model_predicted(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "pred").mkdir()
     for number in range(7):
         source = tmp_path / f"data/labels/h{number}.nii"
         (tmp_path / f"pred/h{number}_seg.nii").write_bytes(source.read_bytes())
-    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out"), "--labels", str(tmp_path / "pred")])
-    assert result.exit_code == 1  # they hold the values of the files instead of the numbers of the classes
-    assert "holds the numbers 0 to 3, this one values from 0 to 30" in result.output
+    recipe = {"model": "predicted", "labels": str(tmp_path / "pred"), "alpha": 1.0}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    code, output = _run(arguments, tmp_path)
+    assert code == 1  # they hold the values of the files instead of the numbers of the classes
+    assert "holds the integers 0 to 3, got values from 0 to 30" in output
+    assert "the predicted label in" in output
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_recipes_that_cannot_be_used(arguments: list[str], tmp_path: Path, conte
 def test_what_cannot_be_simulated(arguments: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
-    assert "Give --recipe" in result.output
+    assert "Missing option '--recipe'" in result.output
     code, output = _run(arguments, tmp_path, "--out", str(tmp_path / "data/noisy"))
     assert code == 2
     assert "lie in each other" in output

@@ -29,7 +29,7 @@ IMPURE_STDLIB = {
 }
 IMPURE_STDLIB |= {"shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "urllib"}
 ORCHESTRATION = ("ignite", "monai.engines", "monai.handlers")
-SIDEWAYS = ("data.label_store", "data.manifest")  # from transforms only
+SIDEWAYS = ("data.label_store", "data.manifest", "data.predicted_labels")  # from transforms only
 
 
 def modules() -> Iterator[tuple[str, Path]]:

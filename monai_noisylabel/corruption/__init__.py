@@ -12,6 +12,7 @@ from .generator import case_generator
 from .markov_boundary import MarkovBoundaryNoise
 from .missing import MissingNoise, draw_slices, remove_annotation
 from .model import NoiseModel
+from .predicted import PredictedNoise
 from .recipe import NOISE_MODELS, NoiseRecipe, parse_model
 from .record import NoiseRecord
 from .relative_boundary import RelativeBoundaryNoise
@@ -31,6 +32,7 @@ __all__ = [
     "NoiseModel",
     "NoiseRecipe",
     "NoiseRecord",
+    "PredictedNoise",
     "RelativeBoundaryNoise",
     "SpuriousNoise",
     "case_generator",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from monai_noisylabel.masks import from_masks, to_masks
 
+from .predicted import PredictedNoise
 from .recipe import NoiseRecipe, model_name
-from .record import NoiseRecord
+from .record import NoiseRecord, Parameters
 
 __all__ = ["corrupt", "label_masks"]
 
@@ -26,6 +27,7 @@ def corrupt(
     spacing: Sequence[float] | None = None,
     patient: str | None = None,
     surfaces: bool = True,
+    prediction: Callable[[str], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, NoiseRecord]:
     r"""Give one case the noise that a recipe prescribes for it.
 
@@ -44,6 +46,8 @@ def corrupt(
         patient: whom the case shows; required by recipes with ``share_of="patient"``.
         surfaces: whether the record holds surface distances and kinds of error, whose measuring can take longer
             than the noise.
+        prediction: gives the label that a model predicted for this case, of the shape of the label, from the name of
+            the folder; called only if the case gets a ``predicted`` model.
 
     Shape:
         label (1, \*S) multi-class or (K, \*S) multi-label, S of 2 or 3 axes; result the same, uint8. Structures
@@ -54,7 +58,8 @@ def corrupt(
 
     Raises:
         ValueError: if the label does not fit ``num_classes`` and ``multi_label``, a recipe in mm has no spacing,
-            one by patient no patient, or the model does not fit the label; the message names the case.
+            one by patient no patient, one of predicted labels no prediction that fits, or the model does not fit the
+            label; the message names the case.
 
     Example:
         >>> import numpy as np
@@ -79,12 +84,41 @@ def corrupt(
     model = recipe.draw_model(case, seed, patient)
     if model is None:
         return from_masks(clean, multi_label), NoiseRecord.measured(case, "none", {}, clean, clean, **about)
-    try:
-        noisy, parameters = model.apply(clean, recipe.draws(case, seed, patient), spacing=spacing, overlap=multi_label)
-    except ValueError as error:
-        raise ValueError(f"Case {case!r}: {error}") from error
+    parameters: Parameters
+    if isinstance(model, PredictedNoise):
+        noisy = _predicted_masks(model.labels, prediction, case, clean, multi_label)
+        parameters = model.drawn(clean)
+    else:
+        draws = recipe.draws(case, seed, patient)
+        try:
+            noisy, parameters = model.apply(clean, draws, spacing=spacing, overlap=multi_label)
+        except ValueError as error:
+            raise ValueError(f"Case {case!r}: {error}") from error
     record = NoiseRecord.measured(case, model_name(model), parameters, clean, noisy, may_add=model.may_add, **about)
     return from_masks(noisy, multi_label), record
+
+
+def _predicted_masks(
+    folder: str, prediction: Callable[[str], np.ndarray] | None, case: str, clean: np.ndarray, multi_label: bool
+) -> np.ndarray:
+    if prediction is None:
+        raise ValueError(
+            f"Case {case!r}: its recipe takes labels that a model predicted, from {folder}, but nothing reads them "
+            "here; use SimulateLabelNoised or `noisylabel simulate`, or give corrupt a function as prediction."
+        )
+    num_classes = len(clean) + (not multi_label)
+    try:
+        masks = label_masks(prediction(folder), case, num_classes, multi_label)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} (the predicted label in {folder}; predict the classes of the clean labels)"
+        ) from error
+    if masks.shape != clean.shape:
+        raise ValueError(
+            f"Case {case!r}: its predicted label in {folder} has shape {masks.shape[1:]}, the label {clean.shape[1:]}; "
+            "predict on the images of this dataset."
+        )
+    return masks
 
 
 def label_masks(label: np.ndarray, case: str, num_classes: int, multi_label: bool) -> np.ndarray:

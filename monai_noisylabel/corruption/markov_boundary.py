@@ -28,11 +28,16 @@ class MarkovBoundaryNoise:
 
     Errors are local, correlated along the boundary and biased one way: large where many steps went the same way.
     Without overlap the structures are painted in their order, the later over the earlier, see
-    :func:`~monai_noisylabel.corruption.painting.paint`. One chain of 180 steps moves the boundary by about as
-    many voxels in a small structure as in a large one, so a small one is hit harder.
+    :func:`~monai_noisylabel.corruption.painting.paint`.
+
+    Set ``steps`` for the size of the structures. With the other settings as they are, the boundary moves outwards by
+    about 0.6, 1.5, 2.7, 5 and 10 voxels in 20, 40, 60, 100 and 180 steps in 2D, and by 0.5, 1.7, 3.5, 7 and 15 in 3D,
+    whatever the size. So the paper's 180 steps widen a lung of 256 x 256 by a fifth of its radius, but swallow a
+    hippocampus (7 voxels in radius, Dice 0.05), which 25 steps leave a Dice of 0.8.
 
     Attributes:
-        steps: length of the chain, at least 0; the paper uses 180 on JSRT (256 x 256).
+        steps: length of the chain, at least 0; the paper uses 180 on JSRT (256 x 256). 3 to 4 times the radius of
+            the structures, in voxels, does as much to others.
         outward: probability that a step goes outwards, 0 to 1; the paper uses 0.8 there. Below 0.5 structures
             shrink.
         flip: probability that a voxel at the boundary follows a step, 0 to 1; the paper uses 0.05 there.

@@ -19,10 +19,14 @@ from .generator import case_generator
 from .markov_boundary import MarkovBoundaryNoise
 from .missing import MissingNoise
 from .model import Draw, NoiseModel
+from .predicted import PredictedNoise
 from .relative_boundary import RelativeBoundaryNoise
 from .spurious import SpuriousNoise
 
 __all__ = ["NOISE_MODELS", "NoiseRecipe", "model_name", "parse_model"]
+
+RecipeModel = NoiseModel | PredictedNoise
+"""What a recipe may hold."""
 
 NOISE_MODELS: dict[str, type[NoiseModel]] = {
     "affine": AffineNoise,
@@ -35,8 +39,9 @@ NOISE_MODELS: dict[str, type[NoiseModel]] = {
     "relative_boundary": RelativeBoundaryNoise,
     "spurious": SpuriousNoise,
 }
-"""Noise models by the names that recipes use."""
+"""Noise models that need nothing but the label, by the names that recipes use."""
 
+RECIPE_MODELS: dict[str, type[RecipeModel]] = {**NOISE_MODELS, "predicted": PredictedNoise}
 PAPER_MODELS = {"none": (), "missing": ("missing",), "boundary": ("boundary",), "mixed": ("missing", "boundary")}
 Share = Literal["case", "patient"]
 
@@ -74,7 +79,7 @@ class NoiseRecipe:
     """
 
     alpha: float = 0.7
-    models: tuple[tuple[float, NoiseModel], ...] = ()
+    models: tuple[tuple[float, RecipeModel], ...] = ()
     share_of: Share = "case"
     annotators: int | None = None
 
@@ -140,6 +145,11 @@ class NoiseRecipe:
         names = {model_name(model) for _, model in self.models}
         return "mixed" if len(self.models) > 1 else names.pop() if names else "none"
 
+    @property
+    def label_folders(self) -> tuple[str, ...]:
+        """Folders of predicted labels that the recipe takes labels from."""
+        return tuple(dict.fromkeys(model.labels for _, model in self.models if isinstance(model, PredictedNoise)))
+
     def is_noisy(self, case: str, seed: int, patient: str | None = None) -> bool:
         """Whether a case is to be noisy, a function of the seed and the case (or patient) alone.
 
@@ -162,7 +172,7 @@ class NoiseRecipe:
             return None
         return int(case_generator(seed, self._subject(case, patient), "annotator").integers(self.annotators)) + 1
 
-    def draw_model(self, case: str, seed: int, patient: str | None = None) -> NoiseModel | None:
+    def draw_model(self, case: str, seed: int, patient: str | None = None) -> RecipeModel | None:
         """Noise model that a case gets; None if it stays clean. Arguments as :meth:`is_noisy`."""
         if not self.models or not self.is_noisy(case, seed, patient):
             return None
@@ -194,12 +204,12 @@ class NoiseRecipe:
         return patient
 
 
-def parse_model(value: NoiseModel | str | Mapping[str, Any]) -> NoiseModel:
+def parse_model(value: RecipeModel | str | Mapping[str, Any]) -> RecipeModel:
     """Noise model from the forms a configuration may hold.
 
     Args:
-        value: a noise model; its name in :data:`NOISE_MODELS`; or a mapping with the name as ``model`` beside its
-            settings.
+        value: a noise model; its name, one of :data:`NOISE_MODELS` or ``"predicted"``; or a mapping with the name
+            as ``model`` beside its settings.
 
     Raises:
         ValueError: for unknown names, settings or values.
@@ -213,41 +223,42 @@ def parse_model(value: NoiseModel | str | Mapping[str, Any]) -> NoiseModel:
     return _made(settings.pop("model", None), settings)
 
 
-def model_name(model: NoiseModel) -> str:
+def model_name(model: RecipeModel) -> str:
     """Name of a noise model in recipes and records; that of its class for one from elsewhere."""
-    names = {kind: name for name, kind in NOISE_MODELS.items()}
+    names: dict[type, str] = {kind: name for name, kind in RECIPE_MODELS.items()}
     return names.get(type(model), type(model).__name__)
 
 
-def _made(model: Any, settings: Mapping[str, Any]) -> NoiseModel:
+def _made(model: Any, settings: Mapping[str, Any]) -> RecipeModel:
     if isinstance(model, str):
-        if model not in NOISE_MODELS:
-            raise ValueError(f"Noise recipe: model must be one of {list(NOISE_MODELS)}, got {model!r}.")
-        known = _fields(NOISE_MODELS[model])
+        if model not in RECIPE_MODELS:
+            raise ValueError(f"Noise recipe: model must be one of {list(RECIPE_MODELS)}, got {model!r}.")
+        known = _fields(RECIPE_MODELS[model])
         unknown = [key for key in settings if key not in known]
         if unknown:
             raise ValueError(f"Noise recipe: unknown fields {unknown}; model {model!r} has {known}.")
-        return NOISE_MODELS[model](**settings)
-    if not callable(getattr(model, "apply", None)) or isinstance(model, type):
+        return RECIPE_MODELS[model](**settings)
+    applicable = isinstance(model, PredictedNoise) or callable(getattr(model, "apply", None))
+    if not applicable or isinstance(model, type):
         raise TypeError(f"A noise model is a name, a mapping with a model in it, or a model, got {model!r}.")
     if settings:
         raise ValueError(f"Noise recipe: {model!r} has its settings already, {list(settings)} cannot be added.")
-    made: NoiseModel = model
+    made: RecipeModel = model
     return made
 
 
-def _weighted(entry: Any) -> tuple[float, NoiseModel]:
+def _weighted(entry: Any) -> tuple[float, RecipeModel]:
     """One entry of the list of models: its weight, 1 by default, and the model."""
     if not isinstance(entry, Mapping):
         return 1.0, parse_model(entry)
     return entry.get("weight", 1.0), parse_model({key: value for key, value in entry.items() if key != "weight"})
 
 
-def _single(name: Any, settings: Mapping[str, Any], own: Sequence[str]) -> tuple[tuple[float, NoiseModel], ...]:
+def _single(name: Any, settings: Mapping[str, Any], own: Sequence[str]) -> tuple[tuple[float, RecipeModel], ...]:
     """Models of a recipe with one name; those of the paper share their settings, used or not."""
     if not isinstance(name, str) or name not in PAPER_MODELS:
-        if isinstance(name, str) and name not in NOISE_MODELS:
-            choices = [*PAPER_MODELS, *(other for other in NOISE_MODELS if other not in PAPER_MODELS)]
+        if isinstance(name, str) and name not in RECIPE_MODELS:
+            choices = [*PAPER_MODELS, *(other for other in RECIPE_MODELS if other not in PAPER_MODELS)]
             raise ValueError(f"Noise recipe: model must be one of {choices}, got {name!r}.")
         return ((1.0, _made(name, settings)),)
     known = {model: _fields(NOISE_MODELS[model]) for model in PAPER_MODELS["mixed"]}

@@ -6,8 +6,10 @@ from monai_noisylabel.data.flags import check_flags
 from monai_noisylabel.data.inference_items import describe_dataset, inference_items
 from monai_noisylabel.data.label_export import export_labels
 from monai_noisylabel.data.label_store import LabelStore
+from monai_noisylabel.data.label_writer import LabelWriter
 from monai_noisylabel.data.manifest import Manifest, load_manifest, shipped_manifests
 from monai_noisylabel.data.phantom import cached_phantom, make_phantom
+from monai_noisylabel.data.predicted_labels import PredictedLabels
 from monai_noisylabel.data.preprocess import preprocessing
 from monai_noisylabel.data.problem import Problem
 from monai_noisylabel.data.unaugmented import unaugmented
@@ -15,7 +17,9 @@ from monai_noisylabel.data.unaugmented import unaugmented
 __all__ = [
     "DatasetSpec",
     "LabelStore",
+    "LabelWriter",
     "Manifest",
+    "PredictedLabels",
     "Problem",
     "cached_phantom",
     "check_dataset",

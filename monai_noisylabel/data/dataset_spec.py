@@ -234,9 +234,17 @@ def _item(case: CaseFiles, manifest: Manifest, root: Path, classes: Sequence[str
 def _slices(
     case: CaseFiles, facts: Mapping[str, FileFacts], manifest: Manifest, classes: Sequence[str]
 ) -> Sequence[int]:
-    if manifest.preprocessing.slices == "labelled":
-        return foreground_slices(case, facts, manifest, classes)
-    return range(facts[case.images[0]].slice_count(manifest.preprocessing.orientation))
+    chosen = manifest.preprocessing.slices
+    every = range(facts[case.images[0]].slice_count(manifest.preprocessing.orientation))
+    if isinstance(chosen, dict) and case.case in chosen:
+        outside = [number for number in chosen[case.case] if number not in every]
+        if outside:
+            raise ValueError(
+                f"Manifest {manifest.name!r}: preprocessing.slices of case {case.case!r} names {outside}, but its "
+                f"volume has the slices 0 to {every[-1]}."
+            )
+        return sorted(set(chosen[case.case]))
+    return every if chosen == "all" else foreground_slices(case, facts, manifest, classes)
 
 
 def _listed(title: str, problems: Sequence[Problem]) -> list[str]:

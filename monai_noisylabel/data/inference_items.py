@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,20 @@ def inference_items(
 
     Raises:
         FileNotFoundError: if an image does not exist, or the folder holds none in the manifest's layout.
-        ValueError: if neither a folder nor images are given.
+        ValueError: if neither a folder nor images are given, or images have the same file name, which their labels
+            are named after.
     """
     if images is not None:
         paths = [Path(path) for path in ([images] if isinstance(images, str | os.PathLike) else images)]
         missing = [str(path) for path in paths if not path.exists()]
         if missing:
             raise FileNotFoundError(f"No such image: {', '.join(missing)}. Check --images.")
+        names = Counter(path.name for path in paths)
+        if max(names.values(), default=0) > 1:
+            raise ValueError(
+                f"{names.most_common(1)[0][1]} images are called {names.most_common(1)[0][0]}, and their labels would "
+                "overwrite each other: predict them one by one with another --output_dir, or give their --dataset_dir."
+            )
         return [{"image": str(path), "case": spec.case_of(path)} for path in paths]
     if dataset_dir is None:
         items = load_dataset(spec.manifest, None, spatial_dims=3, classes=spec.classes).test

@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from scipy.ndimage import affine_transform
 
-__all__ = ["OUTSIDE", "checked_geometry", "geometry_of", "onto_grid"]
+__all__ = ["OUTSIDE", "checked_geometry", "geometry_of", "lifted", "onto_grid"]
 
 OUTSIDE = -1
 """Value that :func:`onto_grid` gives to the voxels which the label says nothing about."""
@@ -35,7 +35,7 @@ def geometry_of(label: torch.Tensor) -> dict[str, Any] | None:
     if not isinstance(label, MetaTensor):
         return None
     geometry = {
-        "affine": _lifted(torch.as_tensor(label.affine).cpu().numpy()).tolist(),
+        "affine": lifted(torch.as_tensor(label.affine).cpu().numpy()).tolist(),
         "shape": list(label.shape[1:]),
     }
     if label.meta.get("slice") is not None:
@@ -78,7 +78,7 @@ def checked_geometry(geometry: Mapping[str, Any], spatial_shape: Sequence[int], 
     if shape[: len(spatial_shape)] != list(spatial_shape) or len(shape) != len(spatial_shape) + (index is not None):
         kind = "label" if index is None else "slice"
         raise ValueError(f"Geometry of case {case!r}: shape {shape} does not fit the {kind} of {list(spatial_shape)}.")
-    checked: dict[str, Any] = {"affine": _lifted(affine).tolist(), "shape": shape}
+    checked: dict[str, Any] = {"affine": lifted(affine).tolist(), "shape": shape}
     if index is not None:
         if not 0 <= int(index) < shape[2]:
             raise ValueError(
@@ -110,7 +110,7 @@ def onto_grid(
         [[1, 2, 2, -1]]
     """
     dims = len(target_shape)
-    matrix = np.linalg.inv(_lifted(affine)) @ _lifted(target_affine)
+    matrix = np.linalg.inv(lifted(affine)) @ lifted(target_affine)
     # Headers hold 32-bit numbers: unrounded, centres between two voxels would fall to either by chance.
     matrix = np.round(matrix, 6)
     result = np.empty(tuple(target_shape), np.int16)
@@ -127,8 +127,16 @@ def onto_grid(
     return result
 
 
-def _lifted(affine: np.ndarray) -> np.ndarray:
-    """A 4x4 affine of a 3x3 one: the third axis stays as it is."""
+def lifted(affine: np.ndarray) -> np.ndarray:
+    """A 4x4 affine of a 3x3 one: the third axis stays as it is.
+
+    Args:
+        affine: voxel index to world, 3x3 of a picture or 4x4.
+
+    Example:
+        >>> lifted(np.array([[2.0, 0, 5], [0, 3, 6], [0, 0, 1]])).tolist()
+        [[2.0, 0.0, 0.0, 5.0], [0.0, 3.0, 0.0, 6.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    """
     affine = np.asarray(affine, dtype=float)
     if affine.shape == (4, 4):
         return affine

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -79,7 +80,8 @@ class Preprocessing(_Model):
         crop: box that is cut out first.
         size: final voxels per axis; a 2D run of a volume takes the first two.
         fit: how the final size is reached: interpolating, or padding and cropping around the centre.
-        slices: which slices of a volume a 2D run uses.
+        slices: which slices of a volume a 2D run uses: those with a label, all, or, by case, the ones of these
+            numbers along the last axis after orientation; a case that is not named then uses those with a label.
     """
 
     orientation: Annotated[str | None, AfterValidator(_checked_orientation)] = "RAS"
@@ -89,7 +91,7 @@ class Preprocessing(_Model):
     crop: Crop | None = None
     size: Size | None = None
     fit: Literal["resize", "pad"] = "resize"
-    slices: Literal["labelled", "all"] = "all"
+    slices: Literal["labelled", "all"] | dict[str, list[NonNegativeInt]] = "all"
 
     @model_validator(mode="after")
     def _has_window(self) -> Preprocessing:

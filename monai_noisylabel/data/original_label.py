@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel
@@ -20,6 +20,9 @@ __all__ = ["ClassValues", "OriginalLabel", "held_by", "merged_values", "read_ori
 ClassValues = int | Sequence[int] | None
 """Value or values of a class in a label file; None stands for everything that is not 0."""
 
+PIXELS = {"1": "bool", "I;16": "uint16", "I;16B": "uint16", "I": "int32", "F": "float32"}
+"""Data types of Pillow's modes; all others have 8 bits."""
+
 
 @dataclass(frozen=True)
 class OriginalLabel:
@@ -31,6 +34,7 @@ class OriginalLabel:
             red * 65536 + green * 256 + blue.
         affine: voxel index to world (RAS), 4x4.
         nifti: the NIfTI image, for its header; None for other formats.
+        pixel: data type of the pixels of a grey picture.
         palette: colours of a palette picture.
         coloured: whether the values are colours.
     """
@@ -39,6 +43,7 @@ class OriginalLabel:
     values: np.ndarray
     affine: np.ndarray
     nifti: nibabel.Nifti1Image | None = None
+    pixel: str = "uint8"
     palette: Sequence[int] | None = None
     coloured: bool = False
 
@@ -50,16 +55,20 @@ class OriginalLabel:
     @property
     def mark(self) -> int:
         """Value that a file of this kind gives to its only structure: 255 in grey pictures, else 1."""
-        return 255 if self.suffix == ".png" and self.palette is None else 1
+        return 255 if self.suffix == ".png" and self.palette is None and self.pixel != "bool" else 1
 
     def write(self, values: np.ndarray, target: Path) -> None:
         """Write other values in the form of this file; an existing target is replaced in one step.
 
-        NIfTI keeps the header, affine and data type of the original; a picture keeps its palette.
+        NIfTI keeps the header, affine and data type of the original; a picture keeps its palette and data type,
+        as far as its format and the values allow.
 
         Args:
             values: values of the shape of :attr:`values`.
             target: path of the new file; its ending names the format: NIfTI, or for pictures one without loss.
+
+        Raises:
+            ValueError: if a picture cannot hold the values.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
@@ -85,13 +94,19 @@ class OriginalLabel:
         pixels = values.T
         if self.coloured:
             picture = Image.fromarray(np.stack([pixels >> 16, pixels >> 8 & 255, pixels & 255], -1).astype(np.uint8))
-        elif values.max() > 255:
-            picture = Image.fromarray(pixels.astype(np.uint16))
         else:
-            picture = Image.fromarray(np.ascontiguousarray(pixels, dtype=np.uint8))
-            if self.palette is not None:
+            picture = Image.fromarray(np.ascontiguousarray(pixels, dtype=self._pixel_type(values, path)))
+            if self.palette is not None and picture.mode == "L":
                 picture.putpalette(self.palette)
         picture.save(path)
+
+    def _pixel_type(self, values: np.ndarray, path: Path) -> np.dtype:
+        """Data type of the original if the format has it, else the smallest that holds the values."""
+        only_tiff = self.pixel in ("int32", "float32") and not path.name.lower().endswith((".tif", ".tiff"))
+        for dtype in map(np.dtype, ("uint8" if only_tiff else self.pixel, "uint16")):
+            if dtype.kind in "bf" or _fits(values, dtype):
+                return dtype
+        raise ValueError(f"{path.name}: values up to {values.max()} do not fit into a picture; use NIfTI for labels.")
 
 
 def read_original(path: str | os.PathLike[str], *, coloured: bool = False) -> OriginalLabel:
@@ -121,11 +136,12 @@ def read_original(path: str | os.PathLike[str], *, coloured: bool = False) -> Or
             red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(np.int32), -1, 0)
         return OriginalLabel(file, (red << 16 | green << 8 | blue).T, np.eye(4), coloured=True)
     label = read_label(str(file))
-    palette = None
-    if name.endswith(PICTURES):
-        with Image.open(file) as picture:
-            palette = picture.getpalette() if picture.mode == "P" else None
-    return OriginalLabel(file, _whole(label[0].numpy(), file), label.affine.numpy(), palette=palette)
+    original = OriginalLabel(file, _whole(label[0].numpy(), file), label.affine.numpy())
+    if not name.endswith(PICTURES):
+        return original
+    with Image.open(file) as picture:
+        palette = picture.getpalette() if picture.mode == "P" else None
+        return replace(original, pixel=PIXELS.get(picture.mode, "uint8"), palette=palette)
 
 
 def held_by(values: np.ndarray, class_values: ClassValues) -> np.ndarray:

@@ -41,7 +41,7 @@ class CaseLabel:
         values: for each structure, its values in its file.
         overlap: whether structures may overlap.
         axes: axis codes that noise is drawn in; None for two-dimensional labels, which are never turned.
-        spacing: voxel size in mm along these axes; ones for pictures, which have none.
+        affine: voxel index along these axes to world, 4x4, of the image.
     """
 
     sources: tuple[OriginalLabel, ...]
@@ -49,7 +49,18 @@ class CaseLabel:
     values: tuple[ClassValues, ...]
     overlap: bool
     axes: str | None
-    spacing: tuple[float, ...]
+    affine: np.ndarray
+
+    @cached_property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm along the axes that noise is drawn in; ones for pictures, which have none."""
+        spacing = label_spacing(self.placed(self.masks))
+        assert spacing is not None
+        return tuple(spacing)
+
+    def placed(self, masks: np.ndarray) -> MetaTensor:
+        """Masks (K, *S) in the axes that noise is drawn in, with their place in the world."""
+        return MetaTensor(torch.from_numpy(masks), affine=torch.as_tensor(self.affine))
 
     @cached_property
     def masks(self) -> np.ndarray:
@@ -94,12 +105,16 @@ def read_case_label(item: Mapping[str, Any], spec: DatasetSpec) -> CaseLabel:
     classes = range(len(spec.classes))
     structures = [tuple(k for k in classes if len(files) == 1 or files[k] == file) for file in distinct]
     sources = [read_original(file, coloured=spec.manifest.coloured) for file in distinct]
-    axes, spacing = _noise_grid(paths_of(item["image"])[0], sources[0].values.ndim, spec)
+    image = _image_affine(paths_of(item["image"])[0])
+    axes = None
+    if sources[0].values.ndim == 3:
+        axes = spec.manifest.preprocessing.orientation or "".join(aff2axcodes(image))
     shapes = {turned(source.values, source.affine, axes).shape for source in sources}
     if len(shapes) > 1:
         raise ValueError(f"The label files {', '.join(distinct)} have different shapes {sorted(shapes)}.")
     values = tuple(spec.label_values[name] for name in spec.classes)
-    return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, spacing)
+    affine = _turned_affine(image, axes, shapes.pop())
+    return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, affine)
 
 
 def combined_values(given: np.ndarray, masks: np.ndarray, values: Sequence[ClassValues]) -> np.ndarray:
@@ -175,16 +190,13 @@ def _turn(affine: np.ndarray, axes: str) -> np.ndarray:
     return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(axes)))
 
 
-def _noise_grid(image: str, dims: int, spec: DatasetSpec) -> tuple[str | None, tuple[float, ...]]:
-    """Axis codes and spacing of a case as training sees it before any resampling."""
-    grid = _image_affine(image)
-    axes = None
-    if dims == 3:
-        axes = spec.manifest.preprocessing.orientation or "".join(aff2axcodes(grid))
-        grid = grid @ inv_ornt_aff(_turn(grid, axes), (1, 1, 1))
-    spacing = label_spacing(MetaTensor(torch.empty(1, *[1] * dims), affine=torch.as_tensor(grid)))
-    assert spacing is not None
-    return axes, tuple(spacing)
+def _turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) -> np.ndarray:
+    """Affine of a grid after :func:`turned`, which has brought it to a shape."""
+    if axes is None:
+        return affine
+    turn = _turn(affine, axes)
+    before = np.array(shape)[turn[:, 0].astype(int)]
+    return np.asarray(affine @ inv_ornt_aff(turn, before))
 
 
 def _image_affine(image: str) -> np.ndarray:

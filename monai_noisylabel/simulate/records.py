@@ -44,7 +44,7 @@ class Records:
         if None in lines or any(line["checksums"] != lines[0]["checksums"] for line in lines):  # type: ignore[index]
             return False
         recorded: Mapping[str, Mapping[str, str]] = lines[0]["checksums"]  # type: ignore[index]
-        if set(recorded) != set(self.roots):
+        if not set(recorded) <= set(self.roots):
             return False
         return all(_unchanged(self.roots[name], digests) for name, digests in recorded.items())
 

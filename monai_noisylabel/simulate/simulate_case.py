@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.originals import fingerprint, lies_in
+from monai_noisylabel.data.predicted_labels import PredictedLabels
 from monai_noisylabel.data.read_image import ITK, NIFTI
 from monai_noisylabel.masks import from_masks, to_masks
-from monai_noisylabel.simulate.case_label import CaseLabel, read_case_label
-from monai_noisylabel.simulate.predicted import PredictedLabels, PredictedNoise
+from monai_noisylabel.simulate.case_label import CaseLabel, paths_of, read_case_label
 
-__all__ = ["checksums", "confusion_counts", "simulate_case", "written_name"]
+__all__ = ["checksums", "confusion_counts", "predicted_root", "simulate_case", "written_name"]
 
 Item = Mapping[str, Any]
 WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
@@ -32,7 +32,7 @@ def simulate_case(
     recipe: NoiseRecipe,
     seed: int,
     out: Path,
-    predicted: PredictedLabels | None = None,
+    predicted: Mapping[str, PredictedLabels],
 ) -> list[dict[str, Any]]:
     """Write the noisy label files of a case, or of a volume whose slices are cases.
 
@@ -42,26 +42,28 @@ def simulate_case(
         recipe: the noise.
         seed: seed of the experiment.
         out: folder of the new files; they have the paths of the originals below it.
-        predicted: labels to take in place of the recipe's models.
+        predicted: the folders of predicted labels that the recipe names.
 
     Returns:
         For each item what was drawn and achieved, as plain values: the fields of
         :class:`~monai_noisylabel.corruption.NoiseRecord`, ``volume``, ``patient``, ``unit`` of the surface
         distance, ``voxels`` (see :func:`confusion_counts`), and SHA-256 ``checksums`` of the files written, of
-        their originals and of the predicted labels.
+        their originals and of the predicted labels taken.
     """
     label = read_case_label(items[0], spec)
+    volume, image = str(items[0].get("volume", items[0]["case"])), paths_of(items[0]["image"])[0]
     checked: dict[str, dict[str, str]] = {}
-    proposal = None
-    if predicted is not None:
-        path = predicted.path_of(items[0])
-        proposal = PredictedNoise(predicted.masks_of(path, label), path.relative_to(predicted.root).as_posix())
-        checked["predicted"] = checksums(predicted.root, [path])
+
+    @cache
+    def prediction(folder: str) -> np.ndarray:
+        labels = predicted[folder]
+        checked[predicted_root(folder)] = checksums(labels.root, [labels.path_of(volume, image)])
+        return labels.label_on(label.placed(label.masks), volume, image)
+
     noisy = label.masks.copy()
     drawn: list[NoiseRecord] = []
     for item in items:
-        where = _where(item)
-        noisy[where], record = _corrupted(item, label, spec, recipe, seed, proposal)
+        noisy[_where(item)], record = _corrupted(item, label, spec, recipe, seed, prediction)
         drawn.append(record)
     contents = label.contents_with(noisy)
     targets = [out / written_name(os.path.relpath(source.path, spec.dataset_dir)) for source in label.sources]
@@ -76,13 +78,15 @@ def simulate_case(
 
 
 def _corrupted(
-    item: Item, label: CaseLabel, spec: DatasetSpec, recipe: NoiseRecipe, seed: int, proposal: PredictedNoise | None
+    item: Item,
+    label: CaseLabel,
+    spec: DatasetSpec,
+    recipe: NoiseRecipe,
+    seed: int,
+    prediction: Callable[[str], np.ndarray],
 ) -> tuple[np.ndarray, NoiseRecord]:
     where = _where(item)
     clean = label.masks[where]
-    if proposal is not None:
-        here = dataclasses.replace(proposal, masks=proposal.masks[where])
-        recipe = dataclasses.replace(recipe, models=((1.0, here),))
     noisy, record = corrupt(
         from_masks(clean, spec.multi_label),
         item["case"],
@@ -93,6 +97,7 @@ def _corrupted(
         spacing=label.spacing[: clean.ndim - 1],
         patient=item["patient"],
         surfaces=False,
+        prediction=lambda folder: prediction(folder)[where],
     )
     return to_masks(noisy, None if spec.multi_label else spec.num_classes), record
 
@@ -102,10 +107,15 @@ def _line(
 ) -> dict[str, Any]:
     """What is recorded of one item."""
     clean, noisy = label.masks[_where(item)], written[_where(item)]
-    model = "predicted" if "predicted" in checked and record.model != "none" else record.model
-    spacing = label.spacing[: clean.ndim - 1]
     measured = NoiseRecord.measured(
-        record.case, model, record.parameters, clean, noisy, spacing=spacing, annotator=record.annotator, may_add=True
+        record.case,
+        record.model,
+        record.parameters,
+        clean,
+        noisy,
+        spacing=label.spacing[: clean.ndim - 1],
+        annotator=record.annotator,
+        may_add=True,
     )
     about = {"volume": item.get("volume", item["case"]), "patient": item["patient"]}
     unit = "voxel" if label.sources[0].suffix == ".png" else "mm"
@@ -138,6 +148,11 @@ def confusion_counts(clean: np.ndarray, noisy: np.ndarray, overlap: bool) -> np.
     size = len(clean) + 1
     before, after = (from_masks(masks, multi_label=False).astype(np.intp) for masks in (clean, noisy))
     return np.bincount((before * size + after).ravel(), minlength=size * size).reshape(size, size)
+
+
+def predicted_root(folder: str) -> str:
+    """Name of a folder of predicted labels among the ``checksums``."""
+    return f"predicted in {folder}"
 
 
 def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:

@@ -16,12 +16,12 @@ from monai_noisylabel.corruption import NoiseRecipe
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.originals import lies_in
+from monai_noisylabel.data.predicted_labels import PredictedLabels
 from monai_noisylabel.data.problem import INCOMPLETE
 from monai_noisylabel.handlers.atomic import write_atomically
 from monai_noisylabel.simulate.contact_sheet import draw_contact_sheet
-from monai_noisylabel.simulate.predicted import PredictedLabels
 from monai_noisylabel.simulate.records import Records
-from monai_noisylabel.simulate.simulate_case import simulate_case
+from monai_noisylabel.simulate.simulate_case import predicted_root, simulate_case
 from monai_noisylabel.simulate.summary import summarise
 from monai_noisylabel.simulate.trainable import copy_missing, write_manifest
 
@@ -63,7 +63,6 @@ def simulate_dataset(
     split: str = "train",
     spatial_dims: int | None = None,
     classes: Sequence[str] | None = None,
-    labels_dir: str | os.PathLike[str] | None = None,
     with_images: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -92,9 +91,6 @@ def simulate_dataset(
         split: ``"train"``, whose labels alone should be noisy in a study, or ``"all"``.
         spatial_dims: 2 or 3 instead of the manifest's; 2 makes every slice of a volume a case.
         classes: subset of the class names; the others stay as they are.
-        labels_dir: folder of labels that another model predicted, which noisy cases get in place of what a model
-            of the recipe would make; the recipe then names no models. See
-            :class:`~monai_noisylabel.simulate.predicted.PredictedLabels`.
         with_images: also copy the images, and the labels that are not simulated.
         overwrite: replace what an earlier simulation left in the folder.
         progress: called with the number of volumes or pictures done and their total.
@@ -115,14 +111,13 @@ def simulate_dataset(
         (['liver_000', 'liver_001', 'liver_004'], 3)
     """
     recipe = NoiseRecipe.parse(recipe)
-    predicted = None if labels_dir is None else PredictedLabels(labels_dir)
-    if predicted is not None and recipe.models:
-        raise ValueError("Predicted labels take the place of the recipe's models: give alpha and share_of only.")
+    predicted = {folder: PredictedLabels(folder) for folder in recipe.label_folders}
     spec = load_dataset(manifest, dataset_dir, spatial_dims=spatial_dims, classes=classes)
     out = Path(out_dir)
-    _check_folders(out, spec.dataset_dir, *([predicted.root] if predicted else []))
+    _check_folders(out, spec.dataset_dir, *map(Path, predicted))
     groups = _volumes_of(spec, split)
-    records = _opened(out, _identity(spec, recipe, seed, split, labels_dir), overwrite, spec, predicted)
+    roots = {"files": out, "originals": spec.dataset_dir} | {predicted_root(name): Path(name) for name in predicted}
+    records = _opened(out, _identity(spec, recipe, seed, split), overwrite, roots)
     written, kept, failed = [], [], _left_out(spec)
     for number, (volume, items) in enumerate(groups.items(), start=1):
         try:
@@ -139,7 +134,7 @@ def simulate_dataset(
     done = {item["case"]: item for v, items in groups.items() if v not in failed for item in items}
     lines = records.keep(done)
     summary = summarise(lines, spec.classes, spec.multi_label)
-    title = f"{spec.manifest.name}: {_in_words(recipe, predicted)}, seed {seed}"
+    title = f"{spec.manifest.name}: {_in_words(recipe)}, seed {seed}"
     _report(out, spec, lines, done, {**summary, "failed": failed}, title)
     copied = copy_missing(spec, {*written, *kept}, failed, out) if with_images else 0
     return SimulationReport(written, kept, failed, summary, copied)
@@ -166,9 +161,7 @@ def _left_out(spec: DatasetSpec) -> dict[str, str]:
     return {p.case: f"{p.kind}: {p.message}" for p in spec.left_out if p.kind not in INCOMPLETE}
 
 
-def _identity(
-    spec: DatasetSpec, recipe: NoiseRecipe, seed: int, split: str, labels_dir: str | os.PathLike[str] | None
-) -> dict[str, Any]:
+def _identity(spec: DatasetSpec, recipe: NoiseRecipe, seed: int, split: str) -> dict[str, Any]:
     """What makes two simulations the same."""
     content = spec.manifest.model_dump_json().encode()
     return {
@@ -179,15 +172,11 @@ def _identity(
         "spatial_dims": spec.spatial_dims,
         "classes": list(spec.classes),
         "split": split,
-        "labels": None if labels_dir is None else str(labels_dir),
     }
 
 
-def _opened(
-    out: Path, identity: Mapping[str, Any], overwrite: bool, spec: DatasetSpec, predicted: PredictedLabels | None
-) -> Records:
+def _opened(out: Path, identity: Mapping[str, Any], overwrite: bool, roots: Mapping[str, Path]) -> Records:
     """Records of this simulation in a folder that holds nothing else."""
-    roots = {"files": out, "originals": spec.dataset_dir} | ({"predicted": predicted.root} if predicted else {})
     path = out / "recipe.json"
     text = json.dumps(identity, indent=2) + "\n"
     fresh = not out.exists() or not any(out.iterdir())
@@ -214,6 +203,6 @@ def _report(
         draw_contact_sheet(lines, done, spec, out, f"{title}: {share}")
 
 
-def _in_words(recipe: NoiseRecipe, predicted: PredictedLabels | None) -> str:
-    entries = [entry["model"] for entry in recipe.as_dict()["models"]] or (["predicted"] if predicted else ["none"])
+def _in_words(recipe: NoiseRecipe) -> str:
+    entries = [entry["model"] for entry in recipe.as_dict()["models"]] or ["none"]
     return f"{', '.join(entries)}, alpha {recipe.alpha:g}"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ def write_manifest(spec: DatasetSpec, note: str, path: Path) -> None:
     """Write a manifest for the dataset with noisy labels.
 
     It names the cases of each split, so that they stay what they are in the original whatever else the folder
-    holds. A 2D training takes all slices where the original takes the labelled ones: a slice whose annotation was
-    removed has to stay in it.
+    holds. Where a 2D training takes the labelled slices of the original, it names these too: a slice whose
+    annotation was removed has to stay, and none may join.
 
     Args:
         spec: the original dataset.
@@ -37,12 +38,22 @@ def write_manifest(spec: DatasetSpec, note: str, path: Path) -> None:
     content["name"] += "_noisy"
     content["description"] += f" {note}"
     content["source"] = f"Simulated from {spec.manifest.name}; {content['source']}"
-    content["preprocessing"]["slices"] = "all"
+    if content["preprocessing"]["slices"] != "all":
+        content["preprocessing"]["slices"] = _slices(spec) or "all"
     label = spec.manifest.layout.label
     named = {name: written_name(template) for name, template in label.items()} if isinstance(label, dict) else None
     content["layout"]["label"] = named or written_name(str(label))
     checked = Manifest.model_validate(content).model_dump(mode="json", exclude_defaults=True)
     write_atomically(json.dumps(checked, indent=2) + "\n", path)
+
+
+def _slices(spec: DatasetSpec) -> dict[str, list[int]]:
+    """Numbers of the slices that a dataset takes of each volume; none in 3D."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for item in (*spec.train, *spec.val, *spec.test):
+        if "slice" in item:
+            numbers[_volume(item)].append(item["slice"])
+    return dict(numbers)
 
 
 def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[str], out: Path) -> int:

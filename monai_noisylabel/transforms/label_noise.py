@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 
 from monai_noisylabel.corruption import NoiseRecipe, corrupt
+from monai_noisylabel.data.predicted_labels import PredictedLabels
 
 __all__ = ["SimulateLabelNoised", "label_spacing"]
 
@@ -27,6 +29,9 @@ class SimulateLabelNoised(MapTransform):
     in voxels of that grid. Use it for training cases only: scores belong to clean labels. ``recipe="none"``
     leaves the label as it is and still writes the clean one, so that a pipeline need not change.
 
+    Labels that a model of the name ``predicted`` takes from a folder are brought to the grid of the training label by
+    where they lie in the world, see :class:`monai_noisylabel.data.PredictedLabels`.
+
     Args:
         keys: key of the label; exactly one.
         recipe: noise recipe, see :meth:`monai_noisylabel.corruption.NoiseRecipe.parse`.
@@ -35,6 +40,8 @@ class SimulateLabelNoised(MapTransform):
         multi_label: how the label is written.
         case_key: key of the name of the case.
         patient_key: key of the patient's name; only recipes with ``share_of="patient"`` need it.
+        image_key: key of the image, a file name or a MetaTensor that holds it: predicted labels are named like it, or
+            like the case.
         clean_key: key for the untouched label, the object that came in; None to drop it.
         record_key: key for what was drawn and achieved, a plain dictionary; None to drop it. See
             :class:`monai_noisylabel.corruption.NoiseRecord`.
@@ -47,8 +54,9 @@ class SimulateLabelNoised(MapTransform):
 
     Raises:
         ValueError: if ``keys`` is not one key, for an invalid recipe, if the data holds ``clean_key``
-            already, and where :func:`monai_noisylabel.corruption.corrupt` raises.
+            already, where :func:`monai_noisylabel.corruption.corrupt` raises, and if a predicted label does not fit.
         KeyError: if the label or the name of the case is absent.
+        FileNotFoundError: if a predicted label, or the folder for it, does not exist.
 
     Example:
         >>> import torch
@@ -72,6 +80,7 @@ class SimulateLabelNoised(MapTransform):
         multi_label: bool = False,
         case_key: str = "case",
         patient_key: str = "patient",
+        image_key: str = "image",
         clean_key: str | None = "clean_label",
         record_key: str | None = None,
         allow_missing_keys: bool = False,
@@ -85,6 +94,8 @@ class SimulateLabelNoised(MapTransform):
         self.multi_label = multi_label
         self.case_key = case_key
         self.patient_key = patient_key
+        self.image_key = image_key
+        self.predicted = {folder: PredictedLabels(folder) for folder in self.recipe.label_folders}
         self.clean_key = clean_key
         self.record_key = record_key
 
@@ -113,6 +124,7 @@ class SimulateLabelNoised(MapTransform):
                 spacing=label_spacing(label),
                 patient=None if d.get(self.patient_key) is None else str(d[self.patient_key]),
                 surfaces=self.record_key is not None,
+                prediction=partial(self._prediction, d, label),
             )
             d[key] = convert_to_dst_type(noisy, label)[0]
             if self.clean_key is not None:
@@ -120,6 +132,14 @@ class SimulateLabelNoised(MapTransform):
             if self.record_key is not None:
                 d[self.record_key] = record.as_dict()
         return d
+
+    def _prediction(self, data: Mapping[Hashable, Any], label: Any, folder: str) -> np.ndarray:
+        """The predicted label of a case, or of a slice of a volume whose case id ends in its number."""
+        image = data.get(self.image_key, "")
+        path = getattr(image, "meta", {}).get("filename_or_obj", "") if isinstance(image, torch.Tensor) else image
+        case = str(data[self.case_key])
+        volume = case if getattr(label, "meta", {}).get("slice") is None else case.rpartition("/")[0]
+        return self.predicted[folder].label_on(label, volume, str(path[0] if isinstance(path, list) else path))
 
 
 def label_spacing(label: Any) -> list[float] | None:

@@ -12,7 +12,7 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 
-from monai_noisylabel.corruption import NoiseModel, case_generator, parse_model
+from monai_noisylabel.corruption import NoiseModel, PredictedNoise, case_generator, parse_model
 from monai_noisylabel.corruption.corrupt import label_masks
 from monai_noisylabel.corruption.recipe import model_name
 from monai_noisylabel.masks import from_masks
@@ -30,7 +30,7 @@ class RandLabelNoise(RandomizableTransform):
 
     Args:
         model: noise model, its name, or a mapping of its name and settings; see
-            :func:`monai_noisylabel.corruption.parse_model`.
+            :func:`monai_noisylabel.corruption.parse_model`. Not ``predicted``, which draws nothing.
         prob: probability of noise each time, 0 to 1 (MONAI clips what lies outside).
         num_classes: classes including background for a multi-class label, channels for a multi-label one.
         multi_label: how the label is written.
@@ -69,7 +69,10 @@ class RandLabelNoise(RandomizableTransform):
         multi_label: bool = False,
     ) -> None:
         RandomizableTransform.__init__(self, prob)
-        self.model = parse_model(model)
+        chosen = parse_model(model)
+        if isinstance(chosen, PredictedNoise):
+            raise ValueError("Predicted labels are the same each time they are read; use SimulateLabelNoised.")
+        self.model = chosen
         self.num_classes = num_classes
         self.multi_label = multi_label
         self.drawn: dict[str, Any] = {"model": "none", "parameters": {}}

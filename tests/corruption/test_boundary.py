@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,7 +259,7 @@ def test_beta_below_one_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("direction", "signs"), [("both", {-1, 1}), ("dilate", {1}), ("erode", {-1})])
-def test_model_draws_one_shift_per_structure(direction: str, signs: set[int]) -> None:
+def test_model_draws_one_shift_per_structure(direction: Any, signs: set[int]) -> None:
     masks = np.stack([_square(), np.zeros((40, 40), bool), np.roll(_square(), 12, 0)])
     seen = set()
     for index in range(20):
@@ -276,10 +277,10 @@ def test_model_draws_one_shift_per_structure(direction: str, signs: set[int]) ->
 def test_model_uses_the_spacing_for_mm_only() -> None:
     draw = partial(case_generator, 0, "a")
     shift = draw_boundary_shift(5, draw(1))
-    for unit, spacing in (("mm", (1.0, 4.0)), ("voxel", None)):
-        noisy, drawn = BoundaryNoise(unit=unit).apply(_square()[None], draw, spacing=(1.0, 4.0), overlap=False)
+    for noise, spacing in ((BoundaryNoise(unit="mm"), (1.0, 4.0)), (BoundaryNoise(unit="voxel"), None)):
+        noisy, drawn = noise.apply(_square()[None], draw, spacing=(1.0, 4.0), overlap=False)
         np.testing.assert_array_equal(noisy[0], shift_boundary(_square(), shift, spacing))
-        assert drawn == {"1": {"shift": shift, "unit": unit}}
+        assert drawn == {"1": {"shift": shift, "unit": noise.unit}}
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,14 @@ def test_pairs_touch_along_any_axis(axis: int) -> None:
     assert neighbouring_pairs(masks) == [(1, 3), (2, 4)]
 
 
+def test_pairs_are_sorted() -> None:
+    # Which pair a draw means depends on their order.
+    label = np.array([[6, 1, 5, 2], [4, 3, 1, 6], [2, 6, 4, 5]])
+    pairs = neighbouring_pairs(np.stack([label == value for value in range(1, 7)]))
+    assert len(pairs) == 12
+    assert pairs == sorted(pairs)
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 def test_only_the_drawn_pair_changes(axes: int) -> None:
     # 1, 2, 3 and 4 lie in a row; each of the three pairs is drawn in both directions sometimes.

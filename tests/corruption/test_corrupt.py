@@ -325,3 +325,65 @@ def test_every_model_keeps_the_form_of_a_label(name: str, multi_label: bool) -> 
     assert (noisy.dtype, noisy.shape, record.model) == (np.uint8, label.shape, name)
     assert noisy.max() <= (1 if multi_label else 3)
     assert not np.array_equal(noisy, label)
+
+
+# ---------------------------------------- labels of another model
+
+
+PREDICTED = {"alpha": 1.0, "models": [{"model": "predicted", "labels": "other"}]}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_predicted_label_takes_the_place_of_the_given_one(multi_label: bool) -> None:
+    label = np.stack([_square()[0], np.zeros((64, 64), np.uint8)]) if multi_label else _square()
+    prediction = np.roll(label[::-1] if multi_label else 2 * label, 30, 1)
+    asked: list[str] = []
+
+    def read(folder: str) -> np.ndarray:
+        asked.append(folder)
+        return prediction
+
+    form = {"num_classes": 2 if multi_label else 3, "multi_label": multi_label}
+    noisy, record = corrupt(label, "a", PREDICTED, 0, prediction=read, **form)
+    np.testing.assert_array_equal(noisy, prediction)
+    assert noisy.dtype == np.uint8
+    assert not np.shares_memory(noisy, prediction)
+    assert asked == ["other"]
+    assert (record.model, record.parameters) == ("predicted", {"1": {"labels": "other"}})
+    assert record.volume_ratio == {"1": 0.0, "2": None}  # it may empty structures and add others
+
+
+def test_predictions_are_read_for_the_cases_that_get_them_only() -> None:
+    recipe = {"alpha": 0.6, "models": ["missing", *({"model": "predicted", "labels": name} for name in "pq")]}
+    seen: dict[str, str] = {}
+    for case in CASES:
+        folders: list[str] = []
+        _, record = corrupt(
+            _square(),
+            case,
+            recipe,
+            0,
+            num_classes=2,
+            multi_label=False,
+            prediction=lambda folder, folders=folders: folders.append(folder) or _square(),
+        )
+        assert folders == ([record.parameters["1"]["labels"]] if record.model == "predicted" else [])
+        seen[case] = record.model + "".join(folders)
+    assert set(seen.values()) == {"none", "missing", "predictedp", "predictedq"}
+    for case, drawn in seen.items():  # whether a case is noisy is not the model's matter
+        assert (drawn == "none") == (not NoiseRecipe.parse({"model": "boundary", "alpha": 0.6}).is_noisy(case, 0))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (None, "Case 'a': its recipe takes labels that a model predicted, from other, but nothing reads them here"),
+        (3 * _square(), r"holds the integers 0 to 1, got values from 0 to 3.* \(the predicted label in other; predict"),
+        (_square(32), r"Case 'a': its predicted label in other has shape \(32, 32\), the label \(64, 64\); predict on"),
+        (_square()[0], r"has shape \(1, H, W\) .* \(the predicted label in other"),
+    ],
+)
+def test_predictions_that_do_not_fit(prediction: np.ndarray | None, message: str) -> None:
+    read = None if prediction is None else lambda folder: prediction
+    with pytest.raises(ValueError, match=message):
+        corrupt(_square(), "a", PREDICTED, 0, num_classes=2, multi_label=False, prediction=read)

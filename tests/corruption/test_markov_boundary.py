@@ -71,6 +71,27 @@ def test_a_step_that_would_empty_the_structure_is_left_out() -> None:
         assert wander(_ball(9, 2, 2), [False] * 200, np.random.default_rng(seed), flip=0.3).any()
 
 
+def test_no_other_step_is_left_out() -> None:
+    # Two voxels in a line grow to four; the inner shell is then as large as the structure was at first.
+    line = np.array([0, 0, 0, 1, 1, 0, 0, 0], bool)
+    np.testing.assert_array_equal(wander(line, [True, False], np.random.default_rng(0), flip=1.0), line)
+
+
+@pytest.mark.parametrize(("axes", "expected"), [(2, [0.6, 1.5, 2.7, 5, 10]), (3, [0.5, 1.7, 3.5, 7, 15])])
+@pytest.mark.parametrize("radius", [6, 14])
+def test_the_boundary_moves_alike_whatever_the_size(axes: int, expected: list[float], radius: int) -> None:
+    """Growth of the radius of a ball after 20, 40, 60, 100 and 180 steps, as the documentation says it."""
+    mask = _ball(2 * radius + 49, radius, axes)
+    ball = (np.pi, 4 / 3 * np.pi)[axes - 2]
+    grown = []
+    for steps in (20, 40, 60, 100, 180):
+        outwards = np.arange(steps) % 5 != 0  # four of five, as the paper draws them
+        noisy = [markov_boundary(mask, outwards, np.random.default_rng(seed)) for seed in range(8 if axes == 2 else 1)]
+        radii = [(one.sum() / ball) ** (1 / axes) for one in (mask, *noisy)]
+        grown.append(np.mean(radii[1:]) - radii[0])
+    np.testing.assert_allclose(grown, expected, rtol=0.1, atol=0.2)
+
+
 def test_far_from_the_boundary_nothing_happens() -> None:
     # 200 x 200: with the blur over the whole image, 0.0007 of it would be specks, 25 voxels or so.
     mask = _ball(200, 40, 2)
@@ -122,8 +143,9 @@ def test_the_model_with_the_settings_of_the_paper() -> None:
     masks[0] = _ball(128, 30, 2)
     noisy, drawn = MarkovBoundaryNoise().apply(masks, partial(case_generator, 0, "a"), spacing=None, overlap=False)
     assert sorted(drawn) == ["1"]
-    assert abs(drawn["1"]["outward_steps"] - 144) < 27
-    assert drawn["1"]["outward_steps"] + drawn["1"]["inward_steps"] == 180
+    outward_steps = int(drawn["1"]["outward_steps"])  # type: ignore[arg-type]
+    assert abs(outward_steps - 144) < 27
+    assert drawn["1"] == {"outward_steps": outward_steps, "inward_steps": 180 - outward_steps}
     assert not noisy[1].any()
     assert 1.2 < noisy[0].sum() / masks[0].sum() < 2.5
     assert ndimage.label(noisy[0])[1] <= 3

@@ -18,6 +18,7 @@ from monai_noisylabel.corruption.model import (
     require_number,
     spacing_of_unit,
 )
+from monai_noisylabel.corruption.recipe import model_name
 
 MODELS = sorted(NOISE_MODELS)
 SPACING = {2: (0.9, 1.4), 3: (0.9, 1.1, 2.5)}
@@ -26,10 +27,13 @@ SPACING = {2: (0.9, 1.4), 3: (0.9, 1.1, 2.5)}
 def _case(axes: int, overlap: bool) -> np.ndarray:
     """Five structures: two that touch or overlap, one absent, a single voxel, and one at the border."""
     masks = np.zeros((5, *(18,) * axes), bool)
-    masks[(0, slice(4, 12), *(slice(4, 9),) * (axes - 1))] = True
-    masks[(1, slice(5, 10), *(slice(7 if overlap else 9, 14),) * (axes - 1))] = True
-    masks[(3, *(15,) * axes)] = True
-    masks[(4, slice(14, 18), *(slice(0, 3),) * (axes - 1))] = True
+    flat = masks if axes == 2 else masks[..., 5]
+    flat[0, 4:12, 4:9] = True
+    flat[1, 5:10, 7 if overlap else 9 : 14] = True
+    flat[3, 15, 15] = True
+    flat[4, 14:, :3] = True
+    if axes == 3:
+        masks[[0, 1, 4], ..., 2:8] |= flat[[0, 1, 4], ..., None]
     return masks
 
 
@@ -109,13 +113,40 @@ def test_an_empty_case(setting: tuple[NoiseModel, bool]) -> None:
     assert drawn == {}
 
 
+PRESENT, ALL = [1, 2, 4, 5], [1, 2, 3, 4, 5]
+STREAMS: dict[str, tuple[list[int | str], list[int | str]]] = {  # of a multi-class and of a multi-label case
+    "affine": (["move"], PRESENT),
+    "boundary": (ALL, ALL),
+    "class_flip": (["classes"], ALL),
+    "confusion": (["pair"], []),
+    "ellipse": ([], []),
+    "markov_boundary": (PRESENT, PRESENT),
+    "missing": ([], []),
+    "relative_boundary": (ALL, ALL),
+    "spurious": (PRESENT, PRESENT),
+}
+
+
+def test_streams_of_random_numbers(setting: tuple[NoiseModel, bool]) -> None:
+    """They are part of what a seed means: by other streams, the labels of a published recipe would be others."""
+    model, overlap = setting
+    asked: list[int | str] = []
+
+    def draw(stream: int | str) -> np.random.Generator:
+        asked.append(stream)
+        return case_generator(0, "a", stream)
+
+    model.apply(_case(2, overlap), draw, spacing=None, overlap=overlap)
+    assert asked == STREAMS[model_name(model)][overlap]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_settings_cannot_be_changed_and_can_be_compared(name: str) -> None:
     model = NOISE_MODELS[name]()
     assert model == NOISE_MODELS[name]()
     assert hash(model) == hash(NOISE_MODELS[name]())
     with pytest.raises(dataclasses.FrozenInstanceError):
-        model.beta = 1
+        model.beta = 1  # type: ignore[attr-defined]
 
 
 def test_a_unit_of_mm_needs_a_spacing() -> None:

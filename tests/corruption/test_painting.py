@@ -26,6 +26,9 @@ def test_a_voxel_given_back_can_be_the_last_of_another() -> None:
     clean = np.array([[1, 0, 0], [0, 0, 1]], bool)
     noisy = np.array([[0, 0, 1], [0, 0, 0]], bool)
     assert keep_present(noisy, clean, overlap=False).astype(int).tolist() == [[1, 0, 0], [0, 0, 1]]
+    # A chain of them: 4 lost to 3, 3 to 2, 2 to 1; each gives way when the next is restored.
+    clean, noisy = np.eye(4, dtype=bool), np.eye(4, k=1, dtype=bool)
+    np.testing.assert_array_equal(keep_present(noisy, clean, overlap=False), clean)
 
 
 @pytest.mark.parametrize(("overlap", "first"), [(True, [1, 1, 1]), (False, [1, 0, 1])])

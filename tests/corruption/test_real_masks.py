@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -55,7 +56,8 @@ def _volumes(folder: Path, classes: int) -> list[Case]:
     files = sorted((folder / "labels").glob("*.nii.gz"))[:3]
     if not files:
         pytest.skip(f"no labels at {folder / 'labels'}")
-    labels = [np.asarray(nib.load(file).dataobj) for file in files]
+    volumes: list[Any] = [nib.load(file) for file in files]
+    labels = [np.asarray(volume.dataobj) for volume in volumes]
     return [
         (file.name, np.stack([label == value for value in range(1, classes + 1)]), False)
         for file, label in zip(files, labels, strict=True)
@@ -123,11 +125,10 @@ def test_spurious_component_is_one_more_and_of_its_size(cases: list[Case]) -> No
         for number, entry in drawn.items():
             before, after = masks[int(number) - 1], noisy[int(number) - 1]
             assert (before <= after).all()
-            assert entry["requested"] == int(0.1 * before.sum())
+            requested = int(0.1 * before.sum())
+            assert entry["requested"] == requested
             # A volume of ten slices has no room for every ellipsoid: the halves are tried then.
             assert (after ^ before).sum() == entry["voxels"]
-            assert entry["voxels"] in [
-                entry["requested"] >> halvings for halvings in range(3 if before.ndim == 3 else 1)
-            ]
+            assert entry["voxels"] in [requested >> halvings for halvings in range(3 if before.ndim == 3 else 1)]
             full = np.ones((3,) * before.ndim)
             assert ndimage.label(after, full)[1] == ndimage.label(before, full)[1] + 1

@@ -14,6 +14,7 @@ from monai_noisylabel.corruption import (
     BoundaryNoise,
     MissingNoise,
     NoiseRecipe,
+    PredictedNoise,
     case_generator,
     parse_model,
 )
@@ -77,9 +78,24 @@ def test_every_model_has_a_name_and_survives_json(name: str) -> None:
     assert type(parse_model(name)) is NOISE_MODELS[name]
 
 
+def test_predicted_labels_are_one_of_the_models() -> None:
+    recipe = NoiseRecipe.parse({"model": "predicted", "labels": "runs/other", "alpha": 0.5})
+    assert recipe == NoiseRecipe(0.5, ((1.0, PredictedNoise("runs/other")),))
+    assert recipe.model == "predicted"
+    assert NoiseRecipe.parse(json.loads(json.dumps(recipe.as_dict()))) == recipe
+    entries = [{"model": "predicted", "labels": name, "weight": 2} for name in ("b", "a", "b")]
+    mixed = NoiseRecipe.parse({"models": ["missing", *entries, PredictedNoise("c")]})
+    assert mixed.models[1] == (2, PredictedNoise("b"))
+    assert mixed.label_folders == ("b", "a", "c")
+    assert NoiseRecipe.parse("mixed").label_folders == ()
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        ({"model": "predicted"}, "'predicted': labels must name the folder of the predicted labels, got ''"),
+        ({"model": "predicted", "labels": 3}, "labels must name the folder of the predicted labels, got 3"),
+        ({"model": "predicted", "folder": "a"}, r"unknown fields \['folder'\]; model 'predicted' has \['labels'\]"),
         ("boundry", r"model must be one of \['none', 'missing', 'boundary', 'mixed', .*\], got 'boundry'"),
         ({"model": "missing", "scope": "all"}, r"scope must be one of \['object', 'slice'\], got 'all'"),
         ({"unit": "cm"}, r"unit must be one of \['voxel', 'mm'\], got 'cm'"),

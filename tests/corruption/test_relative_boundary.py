@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_released_structures_are_painted_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(("direction", "shares"), [("both", (0.4, 0.6)), ("dilate", (1, 1)), ("erode", (0, 0))])
-def test_direction_of_the_model(direction: str, shares: tuple[float, float]) -> None:
+def test_direction_of_the_model(direction: Any, shares: tuple[float, float]) -> None:
     # 300 fair draws: standard deviation sqrt(0.25 / 300) = 0.029, bounds of 3.4 of them.
     model = RelativeBoundaryNoise(beta=0.5, direction=direction)
     masks = _square(20, 8, 12)[None]

@@ -92,6 +92,17 @@ def test_all_slices_of_volumes_along_the_last_axis_after_orientation(root: Path)
     assert [item["slice"] for item in kept.val] == list(range(7))
 
 
+def test_slices_that_the_manifest_names(root: Path) -> None:
+    named = {"c0": [3, 0, 3], "c1": []}
+    made = manifest(spatial_dims=2, preprocessing={"normalise": "zscore", "slices": named})
+    spec = load_dataset(made, root)
+    assert [item["case"] for item in spec.train] == ["c0/000", "c0/003"]
+    assert [item["case"] for item in spec.val] == ["c2/001", "c2/002"]  # not named: those with a label
+    made = manifest(spatial_dims=2, preprocessing={"normalise": "zscore", "slices": {"c1": [1, 4]}})
+    with pytest.raises(ValueError, match=r"slices of case 'c1' names \[4\], but its volume has the slices 0 to 3"):
+        load_dataset(made, root)
+
+
 def test_slices_are_ordered_by_number(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(4, 4, 1002)).astype(np.float32)
     label = np.ones(image.shape, np.uint8)

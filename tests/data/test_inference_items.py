@@ -38,6 +38,14 @@ def test_images_may_be_named_one_by_one(tmp_path: Path, several: bool) -> None:
     assert items == [{"image": path, "case": "scan"}]
 
 
+def test_images_of_one_name_would_overwrite_each_others_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "p1/scan.nii.gz", "p2/scan.nii.gz", "p2/other.nii.gz")
+    images = sorted(tmp_path.rglob("*.nii.gz"))
+    with pytest.raises(ValueError, match=r"2 images are called scan\.nii\.gz, .* or give their --dataset_dir"):
+        inference_items(describe_dataset("acdc"), images=images)
+    assert len(inference_items(describe_dataset("acdc"), images=images[1:])) == 2
+
+
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.nii\.gz.*Check --images"):
         inference_items(describe_dataset("acdc"), images=tmp_path / "none.nii.gz")

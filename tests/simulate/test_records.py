@@ -61,9 +61,18 @@ def test_slices_of_one_volume_that_were_written_apart_are_not_finished(roots: di
     assert not records.finished(["v/0", "v/1"])
 
 
-def test_records_of_another_kind_of_run_do_not_count(roots: dict[str, Path], tmp_path: Path) -> None:
-    Records(tmp_path / "r.jsonl", roots).add([_line("1", roots)])
-    assert not Records(tmp_path / "r.jsonl", {**roots, "predicted": tmp_path}).finished(["1"])
+def test_folders_of_predictions_count_where_a_case_took_one(roots: dict[str, Path], tmp_path: Path) -> None:
+    predicted = {**roots, "predicted in p": tmp_path / "p"}
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/a").write_text("predicted")
+    records = Records(tmp_path / "r.jsonl", predicted)
+    records.add([_line("1", roots, "b"), _line("2", predicted, "a")])
+    assert records.finished(["1"])
+    assert records.finished(["2"])
+    (tmp_path / "p/a").write_text("predicted anew")
+    assert records.finished(["1"])
+    assert not records.finished(["2"])
+    assert not Records(tmp_path / "r.jsonl", roots).finished(["2"])
 
 
 def test_a_line_cut_off_is_dropped_and_the_last_of_a_case_counts(roots: dict[str, Path], tmp_path: Path) -> None:

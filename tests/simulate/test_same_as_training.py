@@ -8,11 +8,11 @@ import nibabel
 import numpy as np
 import pytest
 from dataset_files import manifest, real_data
-from simulated import SPLITS, read_by_training, trained_on, write_hearts, write_pictures
+from simulated import SPLITS, predict_moved, read_by_training, read_records, trained_on, write_hearts, write_pictures
 
 import monai_noisylabel.simulate.simulation as module
 from monai_noisylabel.corruption import NOISE_MODELS, corrupt
-from monai_noisylabel.data import load_dataset
+from monai_noisylabel.data import DatasetSpec, load_dataset
 from monai_noisylabel.simulate import simulate_dataset
 
 BOUNDARY = {"model": "boundary", "beta": 4, "alpha": 1.0}
@@ -33,7 +33,7 @@ def assert_same_as_training(folder: Path, data: Path, recipe: dict, seed: int, *
     simulate_dataset(choice["manifest"], data, recipe, out, seed=seed, with_images=True, **_without_manifest(choice))
     spec = load_dataset(choice["manifest"], data, **_without_manifest(choice))
     expected, found = trained_on(spec, recipe, seed), read_by_training(out, spec)
-    assert expected.keys() <= found.keys()
+    assert expected.keys() == found.keys()
     for case, label in expected.items():
         np.testing.assert_array_equal(found[case], label, err_msg=case)
     clean = trained_on(spec, {"model": "none"}, seed)
@@ -82,6 +82,29 @@ def test_every_model(tmp_path: Path, name: str) -> None:
     few_steps = {"steps": 20} if name == "markov_boundary" else {}
     recipe = {"model": name, "alpha": 1.0, **few_steps}
     assert_same_as_training(tmp_path, tmp_path / "data", recipe, 1, manifest=made)
+
+
+def _with_predictions(spec: DatasetSpec, folder: Path) -> dict:
+    """A recipe of predicted labels, which are made, beside another model."""
+    predict_moved(spec, folder)
+    entry = {"model": "predicted", "labels": str(folder), "weight": 2}
+    return {"alpha": 0.8, "models": [entry, {"model": "boundary", "beta": 4}]}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_predicted_labels_of_volumes(tmp_path: Path, dims: int) -> None:
+    made = write_hearts(tmp_path / "data", ("LPS", "PIR", "ASL", "RAS", "RAS"))
+    recipe = _with_predictions(load_dataset(made, tmp_path / "data"), tmp_path / "pred")
+    assert_same_as_training(tmp_path, tmp_path / "data", recipe, 2, manifest=made, spatial_dims=dims)
+    models = {line["model"] for line in read_records(tmp_path / "out")}
+    assert models == {2: {"none", "boundary", "predicted"}, 3: {"boundary", "predicted"}}[dims]
+
+
+def test_predicted_labels_of_pictures(tmp_path: Path) -> None:
+    made = write_pictures(tmp_path / "data")
+    recipe = _with_predictions(load_dataset(made, tmp_path / "data"), tmp_path / "pred")
+    assert_same_as_training(tmp_path, tmp_path / "data", recipe, 2, manifest=made)
+    assert "predicted" in {line["model"] for line in read_records(tmp_path / "out")}
 
 
 @pytest.mark.realdata

@@ -60,6 +60,22 @@ def test_pictures_keep_format_and_marks(tmp_path: Path) -> None:
     assert digests(tmp_path / "data") == before
 
 
+def test_16_bit_pictures_stay_16_bit(tmp_path: Path) -> None:
+    pixels = np.zeros((30, 30), np.uint16)
+    pixels[8:20, 8:20] = 2
+    for number in range(5):
+        write_picture(tmp_path / f"data/images/p{number}.png", pixels)
+        write_picture(tmp_path / f"data/labels/p{number}.png", pixels)
+    layout = {"image": "images/{case}.png", "label": "labels/{case}.png"}
+    made = manifest(
+        spatial_dims=2, classes={"lesion": 2}, layout=layout, splits=SPLITS, preprocessing={"normalise": "zscore"}
+    )
+    simulate_dataset(made, tmp_path / "data", BOUNDARY, tmp_path / "out")
+    with Image.open(tmp_path / "out/labels/p0.png") as noisy:
+        assert noisy.mode == "I;16"
+        assert set(np.unique(np.asarray(noisy))) == {0, 2}
+
+
 def test_a_palette_stays(tmp_path: Path) -> None:
     pixels = np.zeros((30, 30), np.uint8)
     pixels[8:20, 8:20] = 2
@@ -201,8 +217,14 @@ def test_images_and_other_labels_are_copied(phantom: Path, tmp_path: Path) -> No
     assert digests(tmp_path / "out") == copied
 
 
-def test_slices_whose_annotation_was_removed_stay_in_the_training(phantom: Path, tmp_path: Path) -> None:
-    simulate_dataset("phantom_hcc", phantom, {"model": "missing", "alpha": 1.0}, tmp_path / "out", with_images=True)
-    given = {item["case"] for item in load_dataset("phantom_hcc", phantom).train}
-    made = {item["case"] for item in load_dataset(tmp_path / "out/manifest.json", tmp_path / "out").train}
-    assert given <= made
+@pytest.mark.parametrize("recipe", [{"model": "missing", "alpha": 1.0}, {"model": "spurious", "alpha": 1.0}])
+def test_a_training_takes_the_same_slices(phantom: Path, tmp_path: Path, recipe: dict) -> None:
+    """Those whose annotation was removed stay, those that got one do not join; other splits are what they were."""
+    simulate_dataset("phantom_hcc", phantom, recipe, tmp_path / "out", with_images=True)
+    made = load_manifest(tmp_path / "out/manifest.json")
+    given, taken = load_dataset("phantom_hcc", phantom), load_dataset(made, tmp_path / "out")
+    for split in ("train", "val", "test"):
+        cases = [[(item["case"], item["slice"]) for item in getattr(spec, split)] for spec in (given, taken)]
+        assert cases[0] == cases[1]
+    simulate_dataset("phantom_hcc", phantom, recipe, tmp_path / "volumes", spatial_dims=3)
+    assert load_manifest(tmp_path / "volumes/manifest.json").preprocessing.slices == "all"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -200,3 +202,53 @@ def test_one_key_only() -> None:
 def test_wrong_recipe_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="model must be one of"):
         SimulateLabelNoised(recipe="boundry", num_classes=3)
+
+
+# ---------------------------------------- labels of another model
+
+
+def _predicted(folder: Path, label: torch.Tensor, name: str) -> torch.Tensor:
+    """A prediction on the grid of _meta_label: its structures moved by two voxels."""
+    moved = label.roll(2, 1)
+    folder.mkdir(exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(moved[0].numpy(), np.diag([0.8, 0.8, 5.0, 1])), folder / name)
+    return moved
+
+
+def _recipe(folder: Path) -> dict[str, object]:
+    return {"model": "predicted", "labels": str(folder), "alpha": 1.0}
+
+
+@pytest.mark.parametrize("image", [None, "/data/t1.nii.gz", ["/data/t1.nii.gz", "/data/t2.nii.gz"], "tensor"])
+def test_predicted_labels_are_found_by_image_or_case(tmp_path: Path, image: object) -> None:
+    label = _meta_label(12, 10, 8)
+    moved = _predicted(tmp_path, label, "p1_seg.nii.gz" if image is None else "t1_seg.nii.gz")
+    if image == "tensor":
+        image = MetaTensor(torch.zeros(1, 12, 10, 8), meta={"filename_or_obj": "/data/t1.nii.gz"})
+    noise = SimulateLabelNoised(recipe=_recipe(tmp_path), num_classes=3, record_key="record")
+    given = {"case": "p1", "label": label, **({} if image is None else {"image": image})}
+    data = noise(given)
+    assert torch.equal(data["label"].as_tensor(), moved)
+    assert data["clean_label"] is label
+    assert data["record"]["model"] == "predicted"
+    again = pickle.loads(pickle.dumps(noise))(given)
+    assert torch.equal(again["label"], data["label"])
+
+
+def test_slices_take_their_part_of_the_predicted_volume(tmp_path: Path) -> None:
+    label = _meta_label(12, 10, 8)
+    moved = _predicted(tmp_path, label, "p_1_seg.nii.gz")
+    noise = SimulateLabelNoised(recipe=_recipe(tmp_path), num_classes=3)
+    meta = {**label.meta, "slice": 3, "volume_shape": [12, 10, 8]}
+    data = noise({"case": "p_1/003", "label": MetaTensor(label[..., 3].as_tensor(), affine=label.affine, meta=meta)})
+    assert torch.equal(data["label"].as_tensor(), moved[..., 3])
+
+
+def test_a_missing_prediction_is_named_early_or_with_its_case(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is no folder of predicted labels"):
+        SimulateLabelNoised(recipe=_recipe(tmp_path / "nowhere"), num_classes=3)
+    noise = SimulateLabelNoised(recipe=_recipe(tmp_path), num_classes=3)
+    with pytest.raises(
+        FileNotFoundError, match=r"Case 'p1': .* must hold one predicted label named p1 or p1_seg; there"
+    ):
+        noise({"case": "p1", "label": _meta_label(12, 10, 8)})

@@ -204,3 +204,8 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
 def test_a_label_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="holds the integers 0 to 1, got values from 0 to 2"):
         RandLabelNoise("boundary", 1.0, num_classes=2)(_label(16, 16))
+
+
+def test_predicted_labels_are_not_drawn_anew() -> None:
+    with pytest.raises(ValueError, match="are the same each time they are read; use SimulateLabelNoised"):
+        RandLabelNoise({"model": "predicted", "labels": "anywhere"}, num_classes=2)
