@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from .blocks import ClassTotal, Slopes
+from .label_loss import ClassTotal, Falls
 from .mean_absolute_error import MeanAbsoluteErrorLoss
 from .normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
+from .probabilities import ClassSums, Probabilities
 from .reverse_cross_entropy import ReverseCrossEntropyLoss
 from .voxel_target import TargetFlags
 from .voxelwise import VoxelwiseLoss, require_equation
@@ -63,20 +65,21 @@ class ActivePassiveLoss(VoxelwiseLoss):
         self.active, self.passive = active, passive
         self.alpha, self.beta = alpha, beta
 
-    def class_total(self, log_p: Tensor) -> ClassTotal:
+    def class_total(self, classes: ClassSums) -> ClassTotal:
         """The active loss's."""
-        return self.active.class_total(log_p)
+        return self.active.class_total(classes)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """Alpha active + beta passive."""
-        return self.alpha * self.active.equation(log_p, total) + self.beta * self.passive.equation(log_p, total)
+        return self.alpha * self.active.equation(label, total) + self.beta * self.passive.equation(label, total)
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the same sums of both losses' derivatives."""
-        active, passive = self.active.slopes(log_p, total), self.passive.slopes(log_p, total)
-        value = (self.alpha * active.value).add_(passive.value, alpha=self.beta)
-        by_log_p = (self.alpha * active.by_log_p).add_(passive.by_log_p, alpha=self.beta)
-        return Slopes(value, by_log_p, None if active.by_total is None else self.alpha * active.by_total)
+        active, passive = self.active.falls(label, total), self.passive.falls(label, total)
+        active = active.weighted(None if self.alpha == 1 else self.alpha)
+        value = torch.add(active.value, passive.value, alpha=self.beta)
+        by_log_p = torch.add(active.by_log_p, passive.by_log_p, alpha=self.beta)
+        return Falls(value, by_log_p, active.by_total)
 
 
 class NCEandMAELoss(ActivePassiveLoss):

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["GeneralizedCrossEntropyLoss", "require_exponent"]
@@ -85,14 +86,14 @@ class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
         self.q = require_exponent(q)
         self.lowest_log_p = -math.inf if truncation is None else math.log(truncation)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """(1 - max(p_y, k)^q) / q."""
-        return torch.expm1(self.q * log_p.clamp(min=self.lowest_log_p)) / -self.q
+        return torch.expm1(self.q * label.log_p.clamp(min=self.lowest_log_p)) / -self.q
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -p_y^q, which is 0 where p_y < k."""
-        value, slope = self.equation(log_p, total), (self.q * log_p).exp_().neg_()
-        return Slopes(value, slope if math.isinf(self.lowest_log_p) else slope * (log_p >= self.lowest_log_p))
+        value, fall = self.equation(label, total), label.power(self.q)
+        return Falls(value, fall if math.isinf(self.lowest_log_p) else fall * (label.log_p >= self.lowest_log_p))
 
 
 def require_exponent(q: float) -> float:

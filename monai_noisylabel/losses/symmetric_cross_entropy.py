@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .reverse_cross_entropy import require_clip
 from .voxelwise import VoxelwiseLoss
 
@@ -73,12 +73,12 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
         self.alpha = alpha
         self.reverse_scale = -beta * math.log(require_clip(clip))
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """-alpha log p_y - beta A (1 - p_y)."""
-        return -self.alpha * log_p + self.reverse_scale * (1 - torch.exp(log_p))
+        return -self.alpha * label.log_p + self.reverse_scale * (1 - label.p)
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -alpha + beta A p_y."""
-        reverse = torch.exp(log_p).mul_(-self.reverse_scale)
-        value = (self.reverse_scale + reverse).sub_(log_p, alpha=self.alpha)
-        return Slopes(value, reverse.sub_(self.alpha))
+        log_p, reverse = label.log_p, self.reverse_scale * label.p
+        value = (self.reverse_scale - reverse).sub_(log_p, alpha=self.alpha)
+        return Falls(value, reverse.add_(self.alpha))

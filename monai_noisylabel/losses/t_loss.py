@@ -165,7 +165,7 @@ class TLoss(_Loss):
         logits, label, weight = self.flags.read(input, target, weight)
         voxels = logits.shape[2]
         exact = torch.float64 if logits.device.type != "mps" else torch.float32
-        sums = region_sums(logits, label, weight, self, sigmoid=self.flags.sigmoid)
+        sums = region_sums(logits, label, weight, gamma=2, sizes=False, sigmoid=self.flags.sigmoid)
         squared_error = sums[:, 0, self.flags.skipped_classes :]
         if weight is None:
             dimensions = squared_error.new_full((logits.shape[0], 1), voxels, dtype=exact)
@@ -182,11 +182,3 @@ class TLoss(_Loss):
             return value.sum()
         samples = (dimensions / voxels).sum()
         return value.sum() / torch.where(samples > 0, samples * value.shape[1], 1).to(value.dtype)
-
-    def terms(self, p: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
-        """Per voxel (p - t)^2."""
-        return (difference * difference,)
-
-    def slope(self, p: Tensor, difference: Tensor, upstream: Tensor) -> Tensor:
-        """2 (p - t), times upstream."""
-        return difference * (2 * upstream[:, 0])
