@@ -46,7 +46,7 @@ class _CorrectedLoss(VoxelwiseLoss):
 class ForwardCorrectedLoss(_CorrectedLoss):
     r"""A loss of the probability of the NOISY label, which the transition matrix predicts from the clean one's.
 
-    .. math:: L^{\rightarrow} = l(T^\top p, y), \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i) \quad (7)
+    .. math:: L^{\rightarrow} = l(T^\top p, y), \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i)
 
     With the true matrix and cross entropy the minimum is that of training on clean labels. Not robust to noise that
     depends on the image (boundaries), which no single matrix describes. Use log-likelihood losses only; a bounded
@@ -71,8 +71,7 @@ class ForwardCorrectedLoss(_CorrectedLoss):
         1.5141
 
     References:
-        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017,
-        theorem 2.
+        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017.
 
     Deviation:
         A noisy label's probability below the smallest normal float32 (1e-38) counts as that and has no gradient.
@@ -88,7 +87,7 @@ class BackwardCorrectedLoss(_CorrectedLoss):
     r"""A loss whose expectation over the noise is the loss with the clean label.
 
     .. math:: L^{\leftarrow} = \sum_j (T^{-1})_{yj} \, l(p, j),
-              \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i) \quad (5)
+              \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i)
 
     Unbiased for every loss, at the price of a variance that grows as T nears singularity; single values may be
     negative. Not robust to noise that depends on the image. Prefer the forward correction where it applies.
@@ -111,8 +110,7 @@ class BackwardCorrectedLoss(_CorrectedLoss):
         2.3026
 
     References:
-        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017,
-        theorem 1.
+        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017.
     """
 
     inverse: Tensor

@@ -17,16 +17,17 @@ __all__ = ["GeneralizedCrossEntropyLoss", "require_exponent"]
 class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
     r"""Negative Box-Cox transform of the label's probability.
 
-    .. math:: L_q = \frac{1 - p_y^q}{q} \quad (6)
+    .. math:: L_q = \frac{1 - p_y^q}{q}
 
     q -> 0 is cross entropy, q = 1 is 1 - p_y, half the mean absolute error. The gradient of cross entropy is
     weighed by p_y^q, so voxels whose label the network contradicts count less. With ``truncation`` k they do not
     count at all:
 
-    .. math:: L_{trunc} = L_q(\max(p_y, k)) \quad (9)
+    .. math:: L_{trunc} = L_q(\max(p_y, k))
 
     Robust to moderate noise in exchange for slower learning as q grows. Truncation from the first epoch on leaves
-    out whatever the untrained network contradicts: begin without it (the paper: 40 epochs of 120).
+    out whatever the untrained network contradicts: begin without it (the paper: 40 epochs of 120, for
+    CIFAR-10).
 
     Args:
         q: exponent in (0, 1]; the paper: 0.7.
@@ -56,7 +57,7 @@ class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
 
     References:
         Z. Zhang and M. R. Sabuncu, Generalized cross entropy loss for training deep neural networks with noisy
-        labels, NeurIPS 2018, sections 3.2 and 3.3.
+        labels, NeurIPS 2018.
 
     Deviation:
         The paper finds the truncated loss by alternating between weights in {0, 1} and the network; for a given

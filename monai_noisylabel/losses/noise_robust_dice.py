@@ -25,7 +25,7 @@ class NoiseRobustDiceLoss(_Loss):
 
     Args:
         gamma: exponent in [1, 2]; the paper: 1.5.
-        epsilon: added to the denominator, above 0; the paper: 1e-5.
+        epsilon: added to the denominator, above 0; the authors' toolkit PyMIC: 1e-5.
         include_background: whether channel 0 counts.
         to_onehot_y: the target must hold class indices; never needed, see
             :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`.
@@ -49,7 +49,7 @@ class NoiseRobustDiceLoss(_Loss):
 
     References:
         G. Wang et al., A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions from CT
-        images, IEEE Transactions on Medical Imaging 39(8), 2020, eq. 4.
+        images, IEEE Transactions on Medical Imaging, 2020, doi:10.1109/TMI.2020.3000314.
 
     Deviation:
         Sums run over each sample, not over the batch.

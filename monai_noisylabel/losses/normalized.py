@@ -15,7 +15,7 @@ __all__ = ["NormalizedCrossEntropyLoss", "NormalizedGeneralizedCrossEntropyLoss"
 class NormalizedCrossEntropyLoss(VoxelwiseLoss):
     r"""Cross entropy over the sum of the cross entropies with every label.
 
-    .. math:: L_{NCE} = \frac{\log p_y}{\sum_c \log p_c} \quad (7)
+    .. math:: L_{NCE} = \frac{\log p_y}{\sum_c \log p_c}
 
     Between 0 and 1, and 1 when summed over all labels, hence not biased by symmetric noise below (C - 1) / C. It
     underfits on its own (raising the other classes' losses lowers it without learning the label): see
@@ -41,7 +41,7 @@ class NormalizedCrossEntropyLoss(VoxelwiseLoss):
         [0.1218, 0.5]
 
     References:
-        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020, section 3.1.
+        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020.
     """
 
     def class_total(self, classes: ClassSums) -> ClassTotal:
@@ -69,7 +69,7 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
     :class:`~monai_noisylabel.losses.NormalizedCrossEntropyLoss` for what that is worth.
 
     Args:
-        q: exponent in (0, 1]; the paper: 0.7.
+        q: exponent in (0, 1]; the released code: 0.7 by default, 0.1 in its configurations.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.
         sigmoid: independent channels, multi-label.
@@ -90,7 +90,7 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
         [0.1763, 0.5]
 
     References:
-        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020, section 3.1.
+        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020.
     """
 
     def __init__(

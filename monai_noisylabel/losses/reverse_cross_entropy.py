@@ -42,7 +42,7 @@ class ReverseCrossEntropyLoss(VoxelwiseLoss):
         [1.8421, 4.6052]
 
     References:
-        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019, section 3.2.
+        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019.
 
     Deviation:
         A soft label gives the expected loss sum_c t_c (-A) (1 - p_c), linear in the label as all of this family.

@@ -23,8 +23,8 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
     wrong labels, so long trainings on heavy noise memorise them.
 
     Args:
-        alpha: weight of cross entropy, at least 0; the paper: 0.1 (CIFAR-10), 6 (CIFAR-100).
-        beta: weight of reverse cross entropy, at least 0; the paper: 1 (CIFAR-10), 0.1 (CIFAR-100).
+        alpha: weight of cross entropy, at least 0; released code: 0.1 (CIFAR-10), 6 (CIFAR-100).
+        beta: weight of reverse cross entropy, at least 0; released code: 1 (CIFAR-10), 0.1 (CIFAR-100).
         clip: epsilon in A = log epsilon, in (0, 1); the released code: 1e-4.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.
@@ -46,7 +46,7 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
         [1.8644, 4.6745]
 
     References:
-        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019, section 3.2.
+        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def student_t_nll(squared_error: Tensor, nu: Tensor, dimensions: Tensor) -> Tens
         (2.7541, 2.7541)
 
     References:
-        A. Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023, eq. 4.
+        A. Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023.
     """
     share = (squared_error - dimensions) / (nu + dimensions)
     log_ratio = torch.where(share.abs() < 0.5, torch.log1p(share), torch.log((nu + squared_error) / (nu + dimensions)))
@@ -77,7 +77,7 @@ class TLoss(_Loss):
 
     .. math::
         L = \frac1N \sum_i -\log\Gamma(\tfrac{\nu + D}{2}) + \log\Gamma(\tfrac{\nu}{2}) + \tfrac{D}{2} \log(\pi \nu)
-            + \tfrac{\nu + D}{2} \log(1 + \tfrac{\delta_i^2}{\nu}) \quad (4)
+            + \tfrac{\nu + D}{2} \log(1 + \tfrac{\delta_i^2}{\nu})
 
     with delta_i^2 the sum over the D voxels of sample i of (p - t)^2. A sample with a small error is learned from as
     under mean squared error; the gradient by the error, (nu + D) delta / (nu + delta^2), falls with a large one. So

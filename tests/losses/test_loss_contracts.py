@@ -244,7 +244,9 @@ class TestPrecision:
         logits, target = batch((2, 2), torch.float64)
         soft = (0.8 * one_hot(target) + 0.1).double().requires_grad_()
         weight = weights((2, 2)).double().requires_grad_()
-        assert torch.autograd.gradcheck(build(name).double(), (logits, soft, weight))
+        loss = build(name).double()
+        assert torch.autograd.gradcheck(loss, (logits, soft, weight))
+        assert torch.autograd.gradcheck(lambda z, w: loss(z, target, w), (logits, weight))
 
     def test_gradient_can_be_taken_twice(self, name: str) -> None:
         logits, target = batch((5, 7))
