@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from .blocks import ClassTotal, Slopes
+from .label_loss import ClassTotal, Falls
 from .mean_absolute_error import MeanAbsoluteErrorLoss
 from .normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
+from .probabilities import ClassSums, Probabilities
 from .reverse_cross_entropy import ReverseCrossEntropyLoss
 from .voxel_target import TargetFlags
 from .voxelwise import VoxelwiseLoss, require_equation
@@ -17,7 +19,7 @@ __all__ = ["ActivePassiveLoss", "NCEandMAELoss", "NCEandRCELoss", "NGCEandMAELos
 class ActivePassiveLoss(VoxelwiseLoss):
     r"""Weighted sum of an active and a passive loss.
 
-    .. math:: L_{APL} = \alpha L_{active} + \beta L_{passive} \quad (13)
+    .. math:: L_{APL} = \alpha L_{active} + \beta L_{passive}
 
     An active loss raises the label's probability only (cross entropy and its normalised forms); a passive one also
     lowers those of the other classes (mean absolute error, reverse cross entropy). Both being symmetric, the sum is
@@ -28,8 +30,8 @@ class ActivePassiveLoss(VoxelwiseLoss):
     Args:
         active: the loss that learns, of this family.
         passive: the other one; it may not be normalised by a sum over classes.
-        alpha: weight of the active loss, at least 0; the paper: 1 (CIFAR-10), 10 (CIFAR-100).
-        beta: weight of the passive loss, at least 0; the paper: 1 (CIFAR-10), 0.1 (CIFAR-100).
+        alpha: weight of the active loss, at least 0; the released code: 1 (CIFAR-10), 10 (CIFAR-100).
+        beta: weight of the passive loss, at least 0; the released code: 1 (CIFAR-10), 0.1 (CIFAR-100).
 
     Shape:
         input (B, C, \*S) logits; target (B, 1, \*S) class indices or (B, C, \*S); weight (B, 1, \*S) or (B,).
@@ -46,7 +48,7 @@ class ActivePassiveLoss(VoxelwiseLoss):
         0.6609
 
     References:
-        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020, section 3.3.
+        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020.
     """
 
     def __init__(self, active: VoxelwiseLoss, passive: VoxelwiseLoss, alpha: float = 1.0, beta: float = 1.0) -> None:
@@ -63,20 +65,21 @@ class ActivePassiveLoss(VoxelwiseLoss):
         self.active, self.passive = active, passive
         self.alpha, self.beta = alpha, beta
 
-    def class_total(self, log_p: Tensor) -> ClassTotal:
+    def class_total(self, classes: ClassSums) -> ClassTotal:
         """The active loss's."""
-        return self.active.class_total(log_p)
+        return self.active.class_total(classes)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """Alpha active + beta passive."""
-        return self.alpha * self.active.equation(log_p, total) + self.beta * self.passive.equation(log_p, total)
+        return self.alpha * self.active.equation(label, total) + self.beta * self.passive.equation(label, total)
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the same sums of both losses' derivatives."""
-        active, passive = self.active.slopes(log_p, total), self.passive.slopes(log_p, total)
-        value = (self.alpha * active.value).add_(passive.value, alpha=self.beta)
-        by_log_p = (self.alpha * active.by_log_p).add_(passive.by_log_p, alpha=self.beta)
-        return Slopes(value, by_log_p, None if active.by_total is None else self.alpha * active.by_total)
+        active, passive = self.active.falls(label, total), self.passive.falls(label, total)
+        active = active.weighted(None if self.alpha == 1 else self.alpha)
+        value = torch.add(active.value, passive.value, alpha=self.beta)
+        by_log_p = torch.add(active.by_log_p, passive.by_log_p, alpha=self.beta)
+        return Falls(value, by_log_p, active.by_total)
 
 
 class NCEandMAELoss(ActivePassiveLoss):
@@ -177,7 +180,7 @@ class NGCEandMAELoss(ActivePassiveLoss):
     Args:
         alpha: weight of the active loss, at least 0.
         beta: weight of the passive loss, at least 0; half of the released code's, whose MAE is 1 - p_y.
-        q: exponent in (0, 1]; the paper: 0.7.
+        q: exponent in (0, 1]; the released code: 0.7 by default, 0.1 in its configurations.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.
         sigmoid: independent channels, multi-label.
@@ -222,7 +225,7 @@ class NGCEandRCELoss(ActivePassiveLoss):
     Args:
         alpha: weight of the active loss, at least 0.
         beta: weight of the passive loss, at least 0.
-        q: exponent in (0, 1]; the paper: 0.7.
+        q: exponent in (0, 1]; the released code: 0.7 by default, 0.1 in its configurations.
         clip: epsilon of reverse cross entropy, in (0, 1); the released code: 1e-4.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.

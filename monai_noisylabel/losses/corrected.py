@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .cross_entropy import CrossEntropyLoss
-from .voxel_target import precise
-from .voxelwise import VoxelwiseLoss, require_equation
+from .probabilities import ClassProbabilities, Probabilities, class_probabilities
+from .voxelwise import VoxelwiseLoss, loss_of_label, require_equation
 
 __all__ = ["BackwardCorrectedLoss", "ForwardCorrectedLoss"]
 
@@ -25,20 +25,20 @@ class _CorrectedLoss(VoxelwiseLoss):
         self.loss = loss
         self.register_buffer("transition", _transition_matrix(transition))
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """The loss that is corrected."""
-        return self.loss.equation(log_p, total)
+        return self.loss.equation(label, total)
 
-    def voxel_loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The corrected loss (B, 1, V) of every voxel."""
-        classes = len(self.transition)
-        if logits.shape[1] != classes:
-            raise ValueError(f"The transition matrix is for {classes} classes, the input has {logits.shape[1]}.")
+    def voxel_loss(self, logits: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
+        """Weight times the corrected loss of every voxel, or the sum of that."""
+        classes, channels = len(self.transition), logits.shape[1]
+        if classes != max(channels, 2):
+            raise ValueError(f"The transition matrix is for {classes} classes, the input has {max(channels, 2)}.")
         with torch.autocast(logits.device.type, enabled=False):
-            losses = self._corrected_class_losses(logits.to(precise(logits.dtype)))
-        return losses.gather(1, label) if label.shape[1] == 1 else (label * losses).sum(1, keepdim=True)
+            losses = self._corrected_class_losses(class_probabilities(logits))
+        return loss_of_label(losses, label, weight, summed=summed)
 
-    def _corrected_class_losses(self, logits: Tensor) -> Tensor:
+    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
         """The corrected loss (B, C, V) under each of the labels."""
         raise NotImplementedError
 
@@ -46,7 +46,7 @@ class _CorrectedLoss(VoxelwiseLoss):
 class ForwardCorrectedLoss(_CorrectedLoss):
     r"""A loss of the probability of the NOISY label, which the transition matrix predicts from the clean one's.
 
-    .. math:: L^{\rightarrow} = l(T^\top p, y), \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i) \quad (7)
+    .. math:: L^{\rightarrow} = l(T^\top p, y), \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i)
 
     With the true matrix and cross entropy the minimum is that of training on clean labels. Not robust to noise that
     depends on the image (boundaries), which no single matrix describes. Use log-likelihood losses only; a bounded
@@ -71,23 +71,23 @@ class ForwardCorrectedLoss(_CorrectedLoss):
         1.5141
 
     References:
-        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017,
-        theorem 2.
+        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017.
 
     Deviation:
         A noisy label's probability below the smallest normal float32 (1e-38) counts as that and has no gradient.
     """
 
-    def _corrected_class_losses(self, logits: Tensor) -> Tensor:
-        noisy = torch.matmul(self.transition.to(logits.dtype).t(), torch.softmax(logits, 1))
-        return self.loss.class_losses(noisy.clamp(min=torch.finfo(noisy.dtype).tiny).log())
+    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
+        noisy = torch.matmul(self.transition.to(classes.p.dtype).t(), classes.p)
+        noisy = noisy.clamp(min=torch.finfo(noisy.dtype).tiny)
+        return self.loss.class_losses(ClassProbabilities(classes.count, noisy.log, lambda: noisy))
 
 
 class BackwardCorrectedLoss(_CorrectedLoss):
     r"""A loss whose expectation over the noise is the loss with the clean label.
 
     .. math:: L^{\leftarrow} = \sum_j (T^{-1})_{yj} \, l(p, j),
-              \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i) \quad (5)
+              \qquad T_{ij} = P(\text{noisy} = j \mid \text{clean} = i)
 
     Unbiased for every loss, at the price of a variance that grows as T nears singularity; single values may be
     negative. Not robust to noise that depends on the image. Prefer the forward correction where it applies.
@@ -110,8 +110,7 @@ class BackwardCorrectedLoss(_CorrectedLoss):
         2.3026
 
     References:
-        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017,
-        theorem 1.
+        G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017.
     """
 
     inverse: Tensor
@@ -126,9 +125,9 @@ class BackwardCorrectedLoss(_CorrectedLoss):
             )
         self.register_buffer("inverse", torch.linalg.inv(self.transition))
 
-    def _corrected_class_losses(self, logits: Tensor) -> Tensor:
-        log_p = torch.log_softmax(logits, 1)
-        return torch.matmul(self.inverse.to(logits.dtype), self.loss.class_losses(log_p))
+    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
+        losses = self.loss.class_losses(classes)
+        return torch.matmul(self.inverse.to(losses.dtype), losses)
 
 
 def _transition_matrix(transition: Tensor | Sequence[Sequence[float]]) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["CrossEntropyLoss"]
@@ -38,10 +39,10 @@ class CrossEntropyLoss(VoxelwiseLoss):
         [0.2231, 0.6931]
     """
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """-log p_y."""
-        return -log_p
+        return -label.log_p
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -1."""
-        return Slopes(-log_p, -log_p.new_ones(()).expand_as(log_p))
+        return Falls(-label.log_p, label.log_p.new_ones(()).expand_as(label.log_p))

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["GeneralizedCrossEntropyLoss", "require_exponent"]
@@ -16,16 +17,17 @@ __all__ = ["GeneralizedCrossEntropyLoss", "require_exponent"]
 class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
     r"""Negative Box-Cox transform of the label's probability.
 
-    .. math:: L_q = \frac{1 - p_y^q}{q} \quad (6)
+    .. math:: L_q = \frac{1 - p_y^q}{q}
 
     q -> 0 is cross entropy, q = 1 is 1 - p_y, half the mean absolute error. The gradient of cross entropy is
     weighed by p_y^q, so voxels whose label the network contradicts count less. With ``truncation`` k they do not
     count at all:
 
-    .. math:: L_{trunc} = L_q(\max(p_y, k)) \quad (9)
+    .. math:: L_{trunc} = L_q(\max(p_y, k))
 
     Robust to moderate noise in exchange for slower learning as q grows. Truncation from the first epoch on leaves
-    out whatever the untrained network contradicts: begin without it (the paper: 40 epochs of 120).
+    out whatever the untrained network contradicts: begin without it (the paper: 40 epochs of 120, for
+    CIFAR-10).
 
     Args:
         q: exponent in (0, 1]; the paper: 0.7.
@@ -55,7 +57,7 @@ class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
 
     References:
         Z. Zhang and M. R. Sabuncu, Generalized cross entropy loss for training deep neural networks with noisy
-        labels, NeurIPS 2018, sections 3.2 and 3.3.
+        labels, NeurIPS 2018.
 
     Deviation:
         The paper finds the truncated loss by alternating between weights in {0, 1} and the network; for a given
@@ -85,14 +87,14 @@ class GeneralizedCrossEntropyLoss(VoxelwiseLoss):
         self.q = require_exponent(q)
         self.lowest_log_p = -math.inf if truncation is None else math.log(truncation)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """(1 - max(p_y, k)^q) / q."""
-        return torch.expm1(self.q * log_p.clamp(min=self.lowest_log_p)) / -self.q
+        return torch.expm1(self.q * label.log_p.clamp(min=self.lowest_log_p)) / -self.q
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -p_y^q, which is 0 where p_y < k."""
-        value, slope = self.equation(log_p, total), (self.q * log_p).exp_().neg_()
-        return Slopes(value, slope if math.isinf(self.lowest_log_p) else slope * (log_p >= self.lowest_log_p))
+        value, fall = self.equation(label, total), label.power(self.q)
+        return Falls(value, fall if math.isinf(self.lowest_log_p) else fall * (label.log_p >= self.lowest_log_p))
 
 
 def require_exponent(q: float) -> float:

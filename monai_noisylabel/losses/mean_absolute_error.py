@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["MeanAbsoluteErrorLoss"]
@@ -48,11 +48,11 @@ class MeanAbsoluteErrorLoss(VoxelwiseLoss):
         expected loss sum_c t_c 2 (1 - p_c), linear in the label as all of this family, not the absolute difference.
     """
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """2 (1 - p_y)."""
-        return 2 - 2 * torch.exp(log_p)
+        return 2 - 2 * label.p
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -2 p_y."""
-        slope = torch.exp(log_p).mul_(-2)
-        return Slopes(2 + slope, slope)
+        fall = 2 * label.p
+        return Falls(2 - fall, fall)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
@@ -26,7 +25,7 @@ class NoiseRobustDiceLoss(_Loss):
 
     Args:
         gamma: exponent in [1, 2]; the paper: 1.5.
-        epsilon: added to the denominator, above 0; the paper: 1e-5.
+        epsilon: added to the denominator, above 0; the authors' toolkit PyMIC: 1e-5.
         include_background: whether channel 0 counts.
         to_onehot_y: the target must hold class indices; never needed, see
             :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`.
@@ -50,7 +49,7 @@ class NoiseRobustDiceLoss(_Loss):
 
     References:
         G. Wang et al., A noise-robust framework for automatic segmentation of COVID-19 pneumonia lesions from CT
-        images, IEEE Transactions on Medical Imaging 39(8), 2020, eq. 4.
+        images, IEEE Transactions on Medical Imaging, 2020, doi:10.1109/TMI.2020.3000314.
 
     Deviation:
         Sums run over each sample, not over the batch.
@@ -78,7 +77,7 @@ class NoiseRobustDiceLoss(_Loss):
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The reduced loss; see the class."""
         logits, label, weight = self.flags.read(input, target, weight)
-        sums = region_sums(logits, label, weight, self, sigmoid=self.flags.sigmoid)
+        sums = region_sums(logits, label, weight, gamma=self.gamma, sizes=True, sigmoid=self.flags.sigmoid)
         error, size = sums[..., self.flags.skipped_classes :].unbind(1)
         value = error / (size + self.epsilon)
         if self.reduction == "none":
@@ -88,14 +87,3 @@ class NoiseRobustDiceLoss(_Loss):
         if weight is None:
             return value.mean()
         return weighted_mean(value, weight.expand(-1, 1, logits.shape[2]).sum(2))
-
-    def terms(self, p: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
-        """Per voxel |p - g|^gamma and p^2 + g^2."""
-        size, label = difference.abs(), p - difference
-        return size * size ** (self.gamma - 1), torch.addcmul(p * p, label, label)
-
-    def slope(self, p: Tensor, difference: Tensor, upstream: Tensor) -> Tensor:
-        """Gamma |p - g|^(gamma - 1) sign(p - g) and 2 p, times upstream."""
-        by_error, by_size = upstream.unbind(1)
-        slope = (difference.abs() ** (self.gamma - 1)).copysign_(difference).mul_(self.gamma * by_error)
-        return slope.addcmul_(p, 2 * by_size)

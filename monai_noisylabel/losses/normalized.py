@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from .blocks import ClassTotal, Slopes
 from .generalized_cross_entropy import require_exponent
+from .label_loss import ClassTotal, Falls
+from .probabilities import ClassSums, Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["NormalizedCrossEntropyLoss", "NormalizedGeneralizedCrossEntropyLoss"]
@@ -15,7 +15,7 @@ __all__ = ["NormalizedCrossEntropyLoss", "NormalizedGeneralizedCrossEntropyLoss"
 class NormalizedCrossEntropyLoss(VoxelwiseLoss):
     r"""Cross entropy over the sum of the cross entropies with every label.
 
-    .. math:: L_{NCE} = \frac{\log p_y}{\sum_c \log p_c} \quad (7)
+    .. math:: L_{NCE} = \frac{\log p_y}{\sum_c \log p_c}
 
     Between 0 and 1, and 1 when summed over all labels, hence not biased by symmetric noise below (C - 1) / C. It
     underfits on its own (raising the other classes' losses lowers it without learning the label): see
@@ -41,23 +41,23 @@ class NormalizedCrossEntropyLoss(VoxelwiseLoss):
         [0.1218, 0.5]
 
     References:
-        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020, section 3.1.
+        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020.
     """
 
-    def class_total(self, log_p: Tensor) -> ClassTotal:
-        """Sum over classes of -log p_c, with the slope -1 of each."""
-        fall = log_p.new_ones(1, 1, 1)
-        return ClassTotal(-log_p.sum(1, keepdim=True), fall, log_p.shape[1] * fall)
+    def class_total(self, classes: ClassSums) -> ClassTotal:
+        """Sum over classes of -log p_c, each with the derivative -1."""
+        value = -classes.sum(lambda one: one.log_p)
+        return ClassTotal(value, lambda one: one.log_p.new_ones(()), value.new_full((), classes.count))
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """-log p_y over the sum."""
-        return -log_p / total
+        return -label.log_p / total
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivatives -1 / S and log p_y / S^2."""
-        by_log_p = -total.reciprocal()
-        value = log_p * by_log_p
-        return Slopes(value, by_log_p, value * by_log_p)
+        inverse = total.reciprocal()
+        value = (label.log_p * inverse).neg_()
+        return Falls(value, inverse, value * inverse)
 
 
 class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
@@ -69,7 +69,7 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
     :class:`~monai_noisylabel.losses.NormalizedCrossEntropyLoss` for what that is worth.
 
     Args:
-        q: exponent in (0, 1]; the paper: 0.7.
+        q: exponent in (0, 1]; the released code: 0.7 by default, 0.1 in its configurations.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.
         sigmoid: independent channels, multi-label.
@@ -90,7 +90,7 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
         [0.1763, 0.5]
 
     References:
-        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020, section 3.1.
+        X. Ma et al., Normalized loss functions for deep learning with noisy labels, ICML 2020.
     """
 
     def __init__(
@@ -112,19 +112,21 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
         )
         self.q = require_exponent(q)
 
-    def class_total(self, log_p: Tensor) -> ClassTotal:
-        """Sum over classes of (1 - p_c^q) / q, with the slopes -p_c^q."""
-        power = (self.q * log_p).exp_()
-        power_sum = power.sum(1, keepdim=True)
-        return ClassTotal((log_p.shape[1] - power_sum) / self.q, power, power_sum)
+    def class_total(self, classes: ClassSums) -> ClassTotal:
+        """Sum over classes of (1 - p_c^q) / q, each with the derivative -p_c^q."""
+        power_sum = classes.sum(self._power)
+        return ClassTotal((classes.count - power_sum).div_(self.q), self._power, power_sum)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """(1 - p_y^q) / q over the sum."""
-        return (1 - torch.exp(self.q * log_p)) / (self.q * total)
+        return (1 - label.power(self.q)) / (self.q * total)
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivatives -p_y^q / S and (p_y^q - 1) / (q S^2)."""
         inverse = total.reciprocal()
-        by_log_p = (self.q * log_p).exp_().mul_(inverse).neg_()
-        value = (inverse + by_log_p).div_(self.q)
-        return Slopes(value, by_log_p, inverse.mul_(value).neg_())
+        by_log_p = label.power(self.q) * inverse
+        value = (inverse - by_log_p).div_(self.q)
+        return Falls(value, by_log_p, inverse.mul_(value))
+
+    def _power(self, classes: Probabilities) -> Tensor:
+        return classes.power(self.q)

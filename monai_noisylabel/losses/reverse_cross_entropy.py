@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 
 __all__ = ["ReverseCrossEntropyLoss", "require_clip"]
@@ -42,7 +42,7 @@ class ReverseCrossEntropyLoss(VoxelwiseLoss):
         [1.8421, 4.6052]
 
     References:
-        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019, section 3.2.
+        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019.
 
     Deviation:
         A soft label gives the expected loss sum_c t_c (-A) (1 - p_c), linear in the label as all of this family.
@@ -67,14 +67,14 @@ class ReverseCrossEntropyLoss(VoxelwiseLoss):
         )
         self.scale = -math.log(require_clip(clip))
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """-A (1 - p_y)."""
-        return self.scale - self.scale * torch.exp(log_p)
+        return self.scale - self.scale * label.p
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative A p_y."""
-        slope = torch.exp(log_p).mul_(-self.scale)
-        return Slopes(self.scale + slope, slope)
+        fall = self.scale * label.p
+        return Falls(self.scale - fall, fall)
 
 
 def require_clip(clip: float) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from .blocks import Slopes
+from .label_loss import Falls
+from .probabilities import Probabilities
 from .reverse_cross_entropy import require_clip
 from .voxelwise import VoxelwiseLoss
 
@@ -23,8 +23,8 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
     wrong labels, so long trainings on heavy noise memorise them.
 
     Args:
-        alpha: weight of cross entropy, at least 0; the paper: 0.1 (CIFAR-10), 6 (CIFAR-100).
-        beta: weight of reverse cross entropy, at least 0; the paper: 1 (CIFAR-10), 0.1 (CIFAR-100).
+        alpha: weight of cross entropy, at least 0; released code: 0.1 (CIFAR-10), 6 (CIFAR-100).
+        beta: weight of reverse cross entropy, at least 0; released code: 1 (CIFAR-10), 0.1 (CIFAR-100).
         clip: epsilon in A = log epsilon, in (0, 1); the released code: 1e-4.
         include_background: see :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`, here and below.
         to_onehot_y: the target must hold class indices.
@@ -46,7 +46,7 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
         [1.8644, 4.6745]
 
     References:
-        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019, section 3.2.
+        Y. Wang et al., Symmetric cross entropy for robust learning with noisy labels, ICCV 2019.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class SymmetricCrossEntropyLoss(VoxelwiseLoss):
         self.alpha = alpha
         self.reverse_scale = -beta * math.log(require_clip(clip))
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """-alpha log p_y - beta A (1 - p_y)."""
-        return -self.alpha * log_p + self.reverse_scale * (1 - torch.exp(log_p))
+        return -self.alpha * label.log_p + self.reverse_scale * (1 - label.p)
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """With the derivative -alpha + beta A p_y."""
-        reverse = torch.exp(log_p).mul_(-self.reverse_scale)
-        value = (self.reverse_scale + reverse).sub_(log_p, alpha=self.alpha)
-        return Slopes(value, reverse.sub_(self.alpha))
+        log_p, reverse = label.log_p, self.reverse_scale * label.p
+        value = (self.reverse_scale - reverse).sub_(log_p, alpha=self.alpha)
+        return Falls(value, reverse.add_(self.alpha))

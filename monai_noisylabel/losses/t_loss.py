@@ -51,7 +51,7 @@ def student_t_nll(squared_error: Tensor, nu: Tensor, dimensions: Tensor) -> Tens
         (2.7541, 2.7541)
 
     References:
-        A. Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023, eq. 4.
+        A. Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023.
     """
     share = (squared_error - dimensions) / (nu + dimensions)
     log_ratio = torch.where(share.abs() < 0.5, torch.log1p(share), torch.log((nu + squared_error) / (nu + dimensions)))
@@ -77,7 +77,7 @@ class TLoss(_Loss):
 
     .. math::
         L = \frac1N \sum_i -\log\Gamma(\tfrac{\nu + D}{2}) + \log\Gamma(\tfrac{\nu}{2}) + \tfrac{D}{2} \log(\pi \nu)
-            + \tfrac{\nu + D}{2} \log(1 + \tfrac{\delta_i^2}{\nu}) \quad (4)
+            + \tfrac{\nu + D}{2} \log(1 + \tfrac{\delta_i^2}{\nu})
 
     with delta_i^2 the sum over the D voxels of sample i of (p - t)^2. A sample with a small error is learned from as
     under mean squared error; the gradient by the error, (nu + D) delta / (nu + delta^2), falls with a large one. So
@@ -165,7 +165,7 @@ class TLoss(_Loss):
         logits, label, weight = self.flags.read(input, target, weight)
         voxels = logits.shape[2]
         exact = torch.float64 if logits.device.type != "mps" else torch.float32
-        sums = region_sums(logits, label, weight, self, sigmoid=self.flags.sigmoid)
+        sums = region_sums(logits, label, weight, gamma=2, sizes=False, sigmoid=self.flags.sigmoid)
         squared_error = sums[:, 0, self.flags.skipped_classes :]
         if weight is None:
             dimensions = squared_error.new_full((logits.shape[0], 1), voxels, dtype=exact)
@@ -182,11 +182,3 @@ class TLoss(_Loss):
             return value.sum()
         samples = (dimensions / voxels).sum()
         return value.sum() / torch.where(samples > 0, samples * value.shape[1], 1).to(value.dtype)
-
-    def terms(self, p: Tensor, difference: Tensor) -> tuple[Tensor, ...]:
-        """Per voxel (p - t)^2."""
-        return (difference * difference,)
-
-    def slope(self, p: Tensor, difference: Tensor, upstream: Tensor) -> Tensor:
-        """2 (p - t), times upstream."""
-        return difference * (2 * upstream[:, 0])

@@ -52,20 +52,25 @@ class TargetFlags:
             input (B, C, \*S); target (B, 1, \*S) or (B, C, \*S); weight (B, 1, \*S) or (B,).
 
         Returns:
-            Logits (B, C, V); the label, either int64 indices (B, 1, V) or values (B, C, V); weight (B, 1, V),
-            (B, 1, 1) or None. Channels of independent structures without the background are left out here.
+            Logits (B, C, V); the label, either int64 indices (B, 1, V) or values (B, C, V), which are bool or
+            floating for independent structures; weight (B, 1, V), (B, 1, 1) or None. Channels of independent
+            structures without the background are left out here.
 
         Raises:
-            ValueError: if shapes do not go together, or one channel is to be read as classes.
+            ValueError: if shapes do not go together, one channel is to be read as classes, or an index is not one
+                of a class (which is left to torch's own checks on a GPU and in compiled code).
         """
         input, target = _plain(input), _plain(target)
         self._check(input, target)
         logits, label = input.flatten(2), target.flatten(2)
-        indices = target.shape[1] == 1 < input.shape[1]
-        if indices and self.sigmoid:
-            label = label == torch.arange(input.shape[1], device=label.device)[:, None]
-        elif indices:
+        if target.shape[1] == 1 < input.shape[1]:
             label = label.long()
+            _check_indices(label, input.shape[1])
+            if self.sigmoid:
+                label = label == torch.arange(input.shape[1], device=label.device)[:, None]
+        elif self.sigmoid and not label.is_floating_point():
+            _check_indices(label, 2)
+            label = label.bool()
         if self.sigmoid and not self.include_background:
             logits, label = logits[:, 1:], label[:, 1:]
         return logits, label, None if weight is None else flat_weight(_plain(weight), input)
@@ -89,6 +94,18 @@ class TargetFlags:
             )
         if self.to_onehot_y and target.shape[1] != 1:
             raise ValueError(f"to_onehot_y=True needs one channel of class indices, got {target.shape[1]} channels.")
+
+
+def _check_indices(label: Tensor, classes: int) -> None:
+    """Refuse labels that are not in 0 .. classes - 1, where reading the answer costs no waiting."""
+    if torch.compiler.is_compiling() or label.device.type != "cpu" or label.dtype == torch.bool or not label.numel():
+        return
+    lowest, highest = (int(end) for end in label.aminmax())
+    if lowest < 0 or highest >= classes:
+        raise ValueError(
+            f"The target holds {lowest if lowest < 0 else highest}: class indices must be from 0 to "
+            f"{classes - 1} here. Give voxels that are to be ignored a class and the weight 0."
+        )
 
 
 def precise(dtype: torch.dtype) -> torch.dtype:

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
-from .blocks import ClassTotal, Slopes, label_loss
-from .voxel_target import TargetFlags, precise
+from .label_loss import ClassTotal, Falls, label_loss
+from .probabilities import ClassProbabilities, ClassSums, Probabilities, class_probabilities
+from .voxel_target import TargetFlags
 
-__all__ = ["VoxelwiseLoss", "require_equation", "require_reduction", "weighted_mean"]
+__all__ = ["VoxelwiseLoss", "loss_of_label", "require_equation", "require_reduction", "weighted_mean"]
 
 
 class VoxelwiseLoss(_Loss):
@@ -29,7 +29,7 @@ class VoxelwiseLoss(_Loss):
     ``include_background=False`` gives voxels labelled as background (their share t_0, for a soft label) the
     weight 0; for independent channels it leaves channel 0 out.
 
-    To write a loss of one's own, override :meth:`equation` (and :meth:`class_total`).
+    To write a loss of one's own, override :meth:`equation` (and :meth:`class_total`), as in the example.
 
     Args:
         include_background: whether voxels labelled 0 (channel 0) count.
@@ -44,7 +44,16 @@ class VoxelwiseLoss(_Loss):
         with ``sigmoid``).
 
     Raises:
-        ValueError: if sigmoid and softmax are both set, the reduction is unknown, or shapes do not go together.
+        ValueError: if sigmoid and softmax are both set, the reduction is unknown, shapes do not go together, or the
+            target holds an index of no class.
+
+    Example:
+        >>> class FocalLoss(VoxelwiseLoss):
+        ...     def equation(self, label, total):
+        ...         return -((1 - label.p) ** 2) * label.log_p
+        >>> logits = torch.tensor([[0.8, 0.5], [0.2, 0.5]]).log()[None]
+        >>> FocalLoss(reduction="none")(logits, torch.tensor([[[0, 1]]])).squeeze().tolist()
+        [0.0089, 0.1733]
     """
 
     def __init__(
@@ -59,64 +68,86 @@ class VoxelwiseLoss(_Loss):
         super().__init__(reduction=require_reduction(reduction))
         self.flags = TargetFlags(include_background, to_onehot_y, sigmoid, softmax)
 
-    def equation(self, log_p: Tensor, total: Tensor) -> Tensor:
-        """The loss of a voxel whose label has the log-probability ``log_p``, element by element.
+    def equation(self, label: Probabilities, total: Tensor) -> Tensor:
+        """The loss, element by element.
 
         Args:
-            log_p: log-probability of the label.
+            label: probability ``p`` of the label and its logarithm ``log_p``.
             total: the sum S over the classes; 1 for a loss without one.
         """
         raise NotImplementedError
 
-    def class_total(self, log_p: Tensor) -> ClassTotal:
-        """The sum S over the classes, with its slopes; 1 for a loss without one."""
-        return ClassTotal(log_p.new_ones(1, 1, 1))
+    def class_total(self, classes: ClassSums) -> ClassTotal:
+        """The sum S over the classes, with its derivatives; 1 for a loss without one."""
+        return ClassTotal(torch.ones(()))
 
-    def slopes(self, log_p: Tensor, total: Tensor) -> Slopes:
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
         """The equation and its derivatives; override where they are known, it is faster."""
-        log_p, total = log_p.detach().requires_grad_(), total.detach().requires_grad_()
+        log_p, total = label.log_p.detach().requires_grad_(), total.detach().requires_grad_()
         with torch.enable_grad():
-            value = self.equation(log_p, total)
-        arguments = (log_p, total)
-        return Slopes(value.detach(), *torch.autograd.grad(value, arguments, torch.ones_like(value), allow_unused=True))
+            value = self.equation(Probabilities(lambda: log_p, log_p.exp), total)
+        falling = torch.full_like(value, -1.0)
+        return Falls(value.detach(), *torch.autograd.grad(value, (log_p, total), falling, allow_unused=True))
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The reduced loss; see the class."""
         logits, label, weight = self.flags.read(input, target, weight)
-        value = self._two_class_loss(logits, label) if self.flags.sigmoid else self.voxel_loss(logits, label)
         if self.flags.skipped_classes:
             weight = _foreground_weight(label, weight)
+        channels = logits.shape[1]
+        if self.flags.sigmoid:  # one problem of two classes after the other
+            logits, label = logits.flatten(1)[:, None], label.flatten(1)[:, None]
+            if weight is not None and weight.shape[2] > 1:
+                weight = weight.expand(-1, channels, -1).flatten(1)[:, None]
+        value = self.voxel_loss(logits, label, weight, summed=self.reduction != "none")
         if self.reduction == "none":
-            weighted = value if weight is None else weight * value
-            return weighted.unflatten(2, input.shape[2:])
+            return value.view(len(logits), channels if self.flags.sigmoid else 1, *input.shape[2:])
         if self.reduction == "sum":
-            return value.sum() if weight is None else (weight * value).sum()
-        return value.mean() if weight is None else weighted_mean(value, weight)
+            return value
+        if weight is None:
+            return value / (len(logits) * logits.shape[2])
+        return value / _positive_or_1(weight.expand(-1, 1, logits.shape[2]).sum())
 
-    def voxel_loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The loss (B, 1, V) of every voxel under softmax, for class indices (B, 1, V) or soft labels (B, C, V)."""
-        if label.shape[1] == 1:
-            return label_loss(logits, label, self)
-        log_p = F.log_softmax(logits, 1, dtype=precise(logits.dtype))
-        return (label * self.class_losses(log_p)).sum(1, keepdim=True)
+    def voxel_loss(self, logits: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
+        """Weight times the loss of every voxel under softmax, (B, 1, V), or the sum of that.
 
-    def class_losses(self, log_p: Tensor) -> Tensor:
+        Args:
+            logits: (B, C, V), or one channel z of two classes with the logits 0 and z.
+            label: class indices (B, 1, V), or soft labels like the logits.
+            weight: (B, 1, V), (B, 1, 1) or None.
+            summed: whether to sum over all voxels.
+        """
+        if label.shape[1] == 1 and not label.is_floating_point():
+            return label_loss(logits, label, weight, self, summed=summed)
+        return loss_of_label(self.class_losses(class_probabilities(logits)), label, weight, summed=summed)
+
+    def class_losses(self, classes: ClassProbabilities) -> Tensor:
         """The loss (B, C, V) that every voxel would have under each of the labels."""
-        return self.equation(log_p, self.class_total(log_p).value)
-
-    def _two_class_loss(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Every channel as a problem of two classes, whose logits are 0 and z: (B, C, V)."""
-        pairs = torch.stack([torch.zeros_like(logits), logits], 1).flatten(2)
-        if label.dtype.is_floating_point:
-            labels = torch.stack([1 - label, label], 1).flatten(2)
-        else:
-            labels = label.flatten(1)[:, None].long()
-        return self.voxel_loss(pairs, labels).view(logits.shape)
+        return self.equation(classes, self.class_total(classes).value)
 
     def extra_repr(self) -> str:
         """The settings, as printed."""
         settings: dict[str, Any] = {**vars(self.flags), "reduction": self.reduction}
         return ", ".join(f"{name}={value}" for name, value in settings.items())
+
+
+def loss_of_label(losses: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
+    """Weight times the loss with the given label, out of the losses with each of the labels; or the sum of that.
+
+    Args:
+        losses: (B, C, V).
+        label: class indices (B, 1, V), soft labels (B, C, V), or (B, 1, V) the share of the second of two classes.
+        weight: (B, 1, V), (B, 1, 1) or None.
+        summed: whether to sum over all voxels.
+    """
+    if label.shape[1] > 1:
+        value = (label * losses).sum(1, keepdim=True)
+    elif label.is_floating_point():
+        value = torch.lerp(losses[:, :1], losses[:, 1:], label.to(losses.dtype))
+    else:
+        value = losses.gather(1, label.long())
+    value = value if weight is None else weight * value
+    return value.sum() if summed else value
 
 
 def require_equation(loss: object) -> VoxelwiseLoss:
@@ -158,8 +189,11 @@ def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
         >>> weighted_mean(torch.tensor([1.0, 4.0]), torch.zeros(2)).item()
         0.0
     """
-    weight_sum = weight.expand_as(value).sum()
-    return (weight * value).sum() / torch.where(weight_sum > 0, weight_sum, torch.ones_like(weight_sum))
+    return (weight * value).sum() / _positive_or_1(weight.expand_as(value).sum())
+
+
+def _positive_or_1(weight_sum: Tensor) -> Tensor:
+    return torch.where(weight_sum > 0, weight_sum, torch.ones_like(weight_sum))
 
 
 def _foreground_weight(label: Tensor, weight: Tensor | None) -> Tensor:

@@ -138,6 +138,15 @@ class TestTargetsAndWeights:
             assert torch.equal(build(name)(logits, same), value)
         assert type(build(name)(MetaTensor(logits.detach()), target)) is Tensor
 
+    def test_weight_of_any_type(self, name: str, space: tuple[int, ...]) -> None:
+        logits, target = batch(space)
+        weight, loss = weights(space).round(), build(name)
+        value = loss(logits, target, weight)
+        for dtype in (torch.bool, torch.int64, torch.float16, torch.float64):
+            same = loss(logits, target, weight.to(dtype))
+            torch.testing.assert_close(same, value, check_dtype=False)
+            torch.testing.assert_close(gradient(same, logits), gradient(loss(logits, target, weight), logits))
+
     def test_inputs_are_not_changed(self, name: str, space: tuple[int, ...]) -> None:
         logits, target = batch(space)
         weight = weights(space)
@@ -200,11 +209,27 @@ class TestPrecision:
                 gradient(half, logits).float(), gradient(full, exact), rtol=tolerance, atol=tolerance / 10
             )
 
-    def test_autocast_changes_nothing(self, name: str) -> None:
-        logits, target = batch((5, 7))
-        plain = build(name)(logits, target)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert torch.equal(build(name)(logits, target), plain)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_autocast_changes_nothing(self, name: str, dtype: torch.dtype) -> None:
+        logits, target = batch((5, 7), dtype)
+        for label in (target, 0.8 * one_hot(target) + 0.1):
+            plain = build(name)(logits, label, weights((5, 7)))
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                value = build(name)(logits, label, weights((5, 7)))
+            assert value.dtype == torch.float32
+            assert torch.equal(value, plain)
+            slope = gradient(value, logits)
+            assert slope.dtype == dtype
+            assert slope.isfinite().all()
+            assert torch.equal(slope, gradient(plain, logits))
+
+    def test_factors_of_the_loss_are_not_rounded_to_half_precision(self, name: str) -> None:
+        # 1/3 in bfloat16 is 0.2 % off
+        logits, target = batch((40, 50), torch.bfloat16)
+        exact = logits.detach().float().requires_grad_()
+        (half,) = torch.autograd.grad(build(name, reduction="sum")(logits, target) / 3, logits)
+        (full,) = torch.autograd.grad(build(name, reduction="sum")(exact, target) / 3, exact)
+        assert (half.float().abs().sum() / full.abs().sum()).item() == pytest.approx(1, abs=5e-4)
 
     @pytest.mark.parametrize("flags", [{}, {"sigmoid": True}, {"include_background": False}], ids=str)
     def test_first_and_second_derivatives(self, name: str, flags: dict[str, bool]) -> None:
@@ -219,13 +244,17 @@ class TestPrecision:
         logits, target = batch((2, 2), torch.float64)
         soft = (0.8 * one_hot(target) + 0.1).double().requires_grad_()
         weight = weights((2, 2)).double().requires_grad_()
-        assert torch.autograd.gradcheck(build(name).double(), (logits, soft, weight))
+        loss = build(name).double()
+        assert torch.autograd.gradcheck(loss, (logits, soft, weight))
+        assert torch.autograd.gradcheck(lambda z, w: loss(z, target, w), (logits, weight))
 
     def test_gradient_can_be_taken_twice(self, name: str) -> None:
         logits, target = batch((5, 7))
         value = build(name)(logits, target)
-        first = torch.autograd.grad(value, logits, retain_graph=True)[0].clone()
-        assert torch.equal(torch.autograd.grad(value, logits)[0], first)
+        first = torch.autograd.grad(value, logits, retain_graph=True)[0]
+        kept = first.clone()
+        assert torch.equal(torch.autograd.grad(2 * value, logits)[0], 2 * kept)
+        assert torch.equal(first, kept)
 
     def test_blocks_do_not_show(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         logits, target = batch((5, 7))
@@ -262,6 +291,18 @@ class TestErrors:
         with pytest.raises(ValueError, match="to_onehot_y=True needs one channel of class indices, got 3"):
             build(name, to_onehot_y=True)(logits, one_hot(target))
 
+    @pytest.mark.parametrize(("index", "sigmoid"), [(3, False), (-1, False), (255, True)])
+    def test_indices_of_no_class(self, name: str, index: int, sigmoid: bool) -> None:
+        logits, target = batch((5, 7))
+        target[1, 0, 2, 3] = index
+        with pytest.raises(ValueError, match=f"target holds {index}: class indices must be from 0 to 2"):
+            build(name, sigmoid=sigmoid)(logits, target)
+
+    def test_channels_that_are_not_binary(self, name: str) -> None:
+        logits, target = batch((5, 7))
+        with pytest.raises(ValueError, match="target holds 2: class indices must be from 0 to 1"):
+            build(name, sigmoid=True)(logits, target.expand_as(logits))
+
     @pytest.mark.parametrize("form", [(2, 3, 5, 7), (3,), (2, 1), (2, 1, 5, 6)], ids=str)
     def test_weight(self, name: str, form: tuple[int, ...]) -> None:
         logits, target = batch((5, 7))
@@ -269,17 +310,17 @@ class TestErrors:
             build(name)(logits, target, torch.ones(form))
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_compiles_without_a_graph_break(name: str) -> None:
+def test_compiles_without_a_graph_break(name: str, backend: str) -> None:
     logits, target = batch((5, 7))
-    weight = weights((5, 7))
-    loss = build(name)
-    eager = loss(logits, target, weight)
+    weight, loss = weights((5, 7)), build(name)
     torch._dynamo.reset()  # every class recompiles the shared forward, which has a limit
-    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")(logits, target, weight)
-    torch.testing.assert_close(compiled, eager)
-    torch.testing.assert_close(gradient(compiled, logits), gradient(eager, logits), rtol=1e-4, atol=1e-6)
+    compiled_loss = torch.compile(loss, fullgraph=True, backend=backend)
+    for label in (target, 0.8 * one_hot(target) + 0.1):
+        eager, compiled = loss(logits, label, weight), compiled_loss(logits, label, weight)
+        torch.testing.assert_close(compiled, eager)
+        torch.testing.assert_close(gradient(compiled, logits), gradient(eager, logits), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

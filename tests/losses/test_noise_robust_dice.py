@@ -61,9 +61,11 @@ def test_empty_foreground() -> None:
 def test_a_perfect_prediction_has_no_loss_and_no_gradient() -> None:
     target = torch.tensor([[[0, 1, 1]]])
     logits = torch.where(torch.cat([target == 0, target == 1], 1), 300.0, -300.0).requires_grad_()
-    value = NoiseRobustDiceLoss()(logits, target)
-    assert value.item() == 0
-    assert not torch.autograd.grad(value, logits)[0].any()
+    # and by autograd, which a weight with a gradient asks for: no root of 0 is differentiated
+    for weight in (None, torch.ones(1, requires_grad=True)):
+        value = NoiseRobustDiceLoss()(logits, target, weight)
+        assert value.item() == 0
+        assert not torch.autograd.grad(value, logits)[0].any()
 
 
 @pytest.mark.parametrize("gamma", [0.9, 2.1])
