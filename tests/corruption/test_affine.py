@@ -171,6 +171,17 @@ def test_draws_of_the_model_are_uniform() -> None:
     assert 29 < np.abs(angles).max() <= 30
 
 
+def test_axes_of_3d_rotations_are_uniform_on_the_sphere() -> None:
+    # Of 150 unit vectors each component has mean 0 +- 0.047 and mean square 1/3 +- 0.024; 4.5 of these.
+    mask = _ball(8, 1.5, 3)[None]
+    drawn = [_drawn(AffineNoise(0.5), mask, index) for index in range(150)]
+    for key in ("axis", "direction"):
+        vectors = np.array([entry[key] for entry in drawn])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
+        np.testing.assert_allclose(vectors.mean(0), 0, atol=0.21)
+        np.testing.assert_allclose((vectors**2).mean(0), 1 / 3, atol=0.11)
+
+
 def test_released_draws_go_down_and_right_only() -> None:
     # Of 400 draws a quarter goes down, a quarter right, half diagonally; standard deviations 8.7 and 10; 4.5.
     mask = _ball(48, 7, 2)[None]
