@@ -171,6 +171,17 @@ def test_draws_of_the_model_are_uniform() -> None:
     assert 29 < np.abs(angles).max() <= 30
 
 
+def test_axes_of_3d_rotations_are_uniform_on_the_sphere() -> None:
+    # Of 150 unit vectors each component has mean 0 +- 0.047 and mean square 1/3 +- 0.024; 4.5 of these.
+    mask = _ball(8, 1.5, 3)[None]
+    drawn = [_drawn(AffineNoise(0.5), mask, index) for index in range(150)]
+    for key in ("axis", "direction"):
+        vectors = np.array([entry[key] for entry in drawn])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
+        np.testing.assert_allclose(vectors.mean(0), 0, atol=0.21)
+        np.testing.assert_allclose((vectors**2).mean(0), 1 / 3, atol=0.11)
+
+
 def test_released_draws_go_down_and_right_only() -> None:
     # Of 400 draws a quarter goes down, a quarter right, half diagonally; standard deviations 8.7 and 10; 4.5.
     mask = _ball(48, 7, 2)[None]
@@ -215,6 +226,27 @@ def test_released_equals_the_loops_and_shrinks() -> None:
             np.testing.assert_array_equal(moved[0], released_noise.affine(mask, angle, direction, ratio))
             assert moved.sum() < 0.95 * mask.sum()
             assert shift[0] >= 0 <= shift[1]
+
+
+def test_released_bisection_goes_to_100_and_stops_at_the_ratio() -> None:
+    # A square of 8 that moves by 2 changes 2 * 8 * 2 of its 64 pixels: found at the fifth step, and no more are taken.
+    square = _box((40, 40), (10, 10), (18, 18))
+    moved, shift = move_as_released(square[None], 0.0, (1, 0), 0.5)
+    assert shift == (2, 0)
+    np.testing.assert_array_equal(moved[0], released_noise.affine(square, 0.0, (1, 0), 0.5))
+    # 60 wide, it moves by 1.5 / 2 * 80 = 60 of its height; less than 50 is no limit.
+    wide = _box((160, 70), (5, 5), (85, 65))
+    moved, shift = move_as_released(wide[None], 0.0, (1, 0), 1.5)
+    assert shift == (60, 0)
+    np.testing.assert_array_equal(moved[0], released_noise.affine(wide, 0.0, (1, 0), 1.5))
+
+
+def test_a_structure_that_moves_out_with_a_larger_one_keeps_its_deepest_voxel() -> None:
+    masks = np.stack([_box((30, 30), (2, 8), (16, 22)), _box((30, 30), (0, 12), (1, 15))])
+    moved = move(masks, 0.0, (-1.0, 0.0), 0.5)
+    assert moved.length > 1
+    assert np.argwhere(moved.masks[1]).tolist() == [[0, 12]]
+    assert moved.masks.sum(0).max() == 1
 
 
 def test_released_structure_that_is_lost_keeps_its_deepest_pixel() -> None:

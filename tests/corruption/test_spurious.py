@@ -55,6 +55,9 @@ def test_ellipsoids_differ_in_proportion_and_orientation() -> None:
     angles = np.degrees(np.arctan2(vectors[:, 1, 1], vectors[:, 0, 1])) % 180
     assert ratios.min() < 1.1
     assert ratios.max() > 1.6
+    # Directions are uniform: of those of the elongated ones a third lies within 15 degrees of an axis.
+    to_axis = np.abs((angles[ratios > 1.2] + 45) % 90 - 45)
+    assert (to_axis < 15).mean() < 0.6
     assert set((angles // 45).astype(int)) == {0, 1, 2, 3}
 
 
@@ -92,6 +95,19 @@ def test_every_present_structure_gets_one_separate_component(axes: int, overlap:
         if not overlap:
             assert noisy.sum(0).max() == 1
     np.testing.assert_array_equal(masks, before)
+
+
+def test_components_have_their_shape_in_mm() -> None:
+    # Voxels four times as long along the first axis: over 20 cases the components are a quarter as long along it.
+    masks = np.zeros((1, 60, 120), bool)
+    masks[0, 26:34, 48:80] = True
+    extents = {}
+    for spacing in (None, (4.0, 1.0)):
+        added = [_apply(masks, str(case), size=1.0, spacing=spacing)[0][0] & ~masks[0] for case in range(20)]
+        lengths = [np.ptp(np.argwhere(one), axis=0) + 1 for one in added]
+        extents[spacing] = np.mean([down / right for down, right in lengths])
+    assert extents[None] == pytest.approx(1, abs=0.3)
+    assert extents[4.0, 1.0] == pytest.approx(0.25, abs=0.08)
 
 
 def test_components_of_a_multi_class_label_avoid_each_other() -> None:
