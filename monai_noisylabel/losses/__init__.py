@@ -17,6 +17,7 @@ from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, Norma
 from monai_noisylabel.losses.peer_logits import peer_logits
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
+from monai_noisylabel.losses.superpixel import SuperpixelLoss
 from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
 from monai_noisylabel.losses.t_loss import TLoss
 from monai_noisylabel.losses.weighted import WeightedLoss
@@ -38,6 +39,7 @@ __all__ = [
     "NormalizedGeneralizedCrossEntropyLoss",
     "ReverseCrossEntropyLoss",
     "SelfCleansingLoss",
+    "SuperpixelLoss",
     "SymmetricCrossEntropyLoss",
     "TLoss",
     "WeightedLoss",
