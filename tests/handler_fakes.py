@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
+from monai.data import decollate_batch, list_data_collate
 from monai.engines import Evaluator, Trainer
 from torch import Tensor, nn
 
 from monai_noisylabel.data import LabelStore
-from monai_noisylabel.handlers import CaseDice, LabelCleansing, SyncBuffers
+from monai_noisylabel.handlers import CaseDice, LabelCleansing, SuperpixelSweep, SyncBuffers
+from monai_noisylabel.losses import SuperpixelLoss
 
 WIDTH = 10
 
@@ -124,6 +126,21 @@ CLEANSED_GIVEN = {"a": 5, "b": 5, "c": 5, "d": 1, "e": 1, "f": 0}
 """Foreground voxels of the given labels: three agree with a prediction of five voxels, three do not."""
 CLEANSED_PROPOSED = {"a": 4, "b": 4, "c": 4, "d": 5, "e": 0, "f": 6}
 """Foreground voxels of the proposals: nothing is proposed for e."""
+
+
+def superpixel_sweep(
+    items: Sequence[Mapping[str, Any]], store: LabelStore, loss: SuperpixelLoss, over_set: bool = True
+) -> SuperpixelSweep:
+    """A sweep over items that bring along what the networks answer, two per batch."""
+    complete = [{"pseudo_label": item["label"], **item} for item in items]
+    batches = [list_data_collate(complete[start : start + 2]) for start in range(0, len(complete), 2)]
+
+    def answer(engine: Engine, batch: Any) -> list[dict[str, Any]]:
+        engine.state.batch = decollate_batch(batch)
+        return [{"pred": item["pred"]} for item in engine.state.batch]
+
+    num_classes = None if loss.sigmoid else loss.num_classes
+    return SuperpixelSweep(fake_evaluator(batches, answer), store, loss, num_classes, over_set, "clean_label")
 
 
 def broadcast_buffers(rank: int) -> dict[str, Any]:

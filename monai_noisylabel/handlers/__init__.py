@@ -10,6 +10,8 @@ from monai_noisylabel.handlers.progress import Progress
 from monai_noisylabel.handlers.published import PublishedValues
 from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.handlers.run_report import RunReport
+from monai_noisylabel.handlers.superpixel_refinement import SuperpixelRefinement
+from monai_noisylabel.handlers.superpixel_sweep import SuperpixelSweep
 from monai_noisylabel.handlers.sync_buffers import SyncBuffers
 from monai_noisylabel.handlers.training_state import TrainingState
 from monai_noisylabel.handlers.weight_average import WeightAverage
@@ -25,6 +27,8 @@ __all__ = [
     "PublishedValues",
     "RunHistory",
     "RunReport",
+    "SuperpixelRefinement",
+    "SuperpixelSweep",
     "SyncBuffers",
     "TrainingState",
     "WeightAverage",

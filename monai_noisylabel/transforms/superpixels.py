@@ -6,10 +6,10 @@ import copy
 import math
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import skimage
 import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
@@ -105,7 +105,7 @@ class Superpixels(Transform):
             "colour": colour,
             "feature_weight": float(feature_weight),
         }
-        versions = {"version": VERSION, "skimage": skimage.__version__}
+        versions = {"version": VERSION, "skimage": version("scikit-image")}
         self.cache = None if cache_dir is None else SuperpixelCache(cache_dir, self.settings | versions)
 
     def __call__(
@@ -122,7 +122,8 @@ class Superpixels(Transform):
             spacing: voxel size along each axis, in any unit; None: the same along all. Supervoxels are as long
                 in the world along one axis as along another.
         """
-        array, extra = (None if part is None else convert_data_type(part, np.ndarray)[0] for part in (image, features))
+        array = convert_data_type(image, np.ndarray)[0]
+        extra = None if features is None else convert_data_type(features, np.ndarray)[0]
         _check(array, extra, spacing)
         size = None if spacing is None else np.asarray(spacing, float)
         if self.cache is None:
