@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from monai_noisylabel import losses
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
-APART = {"SelfCleansingLoss", "VoxelwiseLoss"}  # takes two labels in one target; the base without an equation
+APART = {"CoTeachingLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "TriNetworkLoss", "VoxelwiseLoss"}
+"""Of several networks (test_peer_loss.py); of two labels in one target; bases without an equation."""
 TRANSITION = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]]
 EXAMPLES: dict[str, Callable[..., nn.Module]] = {
     "ActivePassiveLoss": lambda **flags: losses.ActivePassiveLoss(
