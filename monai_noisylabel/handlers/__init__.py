@@ -3,6 +3,7 @@
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
 from monai_noisylabel.handlers.epoch_start import EpochStart
+from monai_noisylabel.handlers.keep_rates import KeepRates
 from monai_noisylabel.handlers.keep_unlearned import KeepUnlearned
 from monai_noisylabel.handlers.label_cleansing import LabelCleansing
 from monai_noisylabel.handlers.originals_guard import OriginalsGuard
@@ -18,6 +19,7 @@ __all__ = [
     "BestModel",
     "CaseDice",
     "EpochStart",
+    "KeepRates",
     "KeepUnlearned",
     "LabelCleansing",
     "OriginalsGuard",

@@ -71,7 +71,6 @@ def as_keep_rates(
     return rates.expand(form).clone()
 
 
-@torch.no_grad()
 def small_loss_weight(
     loss: Tensor, label: Tensor, forget_rates: Tensor, weight: Tensor | None = None, scope: Scope = "batch"
 ) -> Tensor:

@@ -157,6 +157,20 @@ class TestChoices:
         assert list(loss.parameters()) == []
 
 
+def test_a_choice_that_depends_on_the_losses_smoothly_is_a_constant_too() -> None:
+    """Of the product l l only one factor is learned from: the gradient is l times that of cross entropy."""
+
+    class OwnLossAsWeight(PeerLoss):
+        def choices(self, losses: Sequence[Tensor], smallest: Callable[[Tensor], Tensor]) -> list[Tensor]:
+            return list(losses)
+
+    logits, target = batch("co_teaching", (5, 7))
+    squared = OwnLossAsWeight(3, reduction="sum")(logits, target)
+    first = torch.nn.functional.cross_entropy(logits[:, :3], target[:, 0], reduction="none")
+    slope = torch.autograd.grad((first.detach() * first).sum(), logits)[0][:, :3]
+    torch.testing.assert_close(gradient(squared, logits)[:, :3], slope)
+
+
 @pytest.mark.parametrize("space", SPACES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 class TestTargetsAndWeights:
@@ -210,7 +224,7 @@ class TestTargetsAndWeights:
         assert type(build(name)(MetaTensor(logits.detach()), target)) is Tensor
         channels = structures(target)
         multi = build(name, 0.8, sigmoid=True)
-        for same in (channels.bool(), channels.float(), channels.long()):
+        for same in (channels.bool(), channels.float(), channels.long(), 255 * channels):
             assert torch.equal(multi(logits, same), multi(logits, channels))
 
     def test_inputs_are_not_changed(self, name: str, space: tuple[int, ...]) -> None:

@@ -168,8 +168,10 @@ def test_keep_rates_take_the_form_of_the_classes() -> None:
     assert as_keep_rates(0.5, 2, multi_label=True).tolist() == [[0.5, 0.5], [0.5, 0.5]]
     rates = as_keep_rates((1.0, 0.25), 2, multi_label=False)
     assert rates.dtype == torch.float32
-    rates += 1  # not a view of one number
-    assert rates.tolist() == [2.0, 1.25]
+    assert rates.tolist() == [1.0, 0.25]
+    several = as_keep_rates(1.0, 2, multi_label=False)
+    several[0] = 0.5  # not a view of one number
+    assert several.tolist() == [0.5, 1.0]
     with pytest.raises(ValueError, match=r"one for every class, background first, form \(3,\); got form \(2,\)"):
         as_keep_rates([0.5, 0.5], 3, multi_label=False)
     with pytest.raises(ValueError, match=r"labels 0 and 1\), form \(2, 2\); got form \(2,\)"):
