@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import torch
 from ignite.engine import Events
-from monai.engines import Trainer
+from monai.engines import Evaluator, Trainer
 from torch import nn
 
 from monai_noisylabel.handlers.processes import gather_from_all, is_main, wait_for_all
-from monai_noisylabel.handlers.superpixel_sweep import Relabelled, SuperpixelSweep
+from monai_noisylabel.handlers.superpixel_relabel import Relabelled, SuperpixelRelabel
 
 __all__ = ["SuperpixelRefinement"]
 
@@ -38,7 +38,8 @@ class SuperpixelRefinement:
     Use it where superpixels follow the outlines of the structures; the sweep always relabels what it is told to.
 
     Args:
-        sweep: relabels the training set.
+        sweep: evaluator over the un-augmented training set, with ``relabel`` among its handlers.
+        relabel: what relabels the training set.
         classes: names of the K foreground structures.
         patience: epochs without a new maximum that end a stage; the released code: 5.
         gamma: factor of R, at least 1; the paper: 1.1.
@@ -62,13 +63,14 @@ class SuperpixelRefinement:
     Deviation:
         The paper does not say whether networks are trained anew in an iteration; its code goes on with them, and so
         does the default. Epochs in which R still falls from 1 do not count for the maximum of G, which is large then
-        because few superpixels are left out. Labels are ranked over the whole set by default (``over_set`` of the
-        sweep), as in the code; the equations are those of one image.
+        because few superpixels are left out. Labels are ranked over the whole set by default (``over_set`` of
+        ``relabel``), as in the code; the equations are those of one image.
     """
 
     def __init__(
         self,
-        sweep: SuperpixelSweep,
+        sweep: Evaluator,
+        relabel: SuperpixelRelabel,
         classes: Sequence[str],
         *,
         patience: int = 5,
@@ -90,12 +92,12 @@ class SuperpixelRefinement:
             raise ValueError(f"at_end must be 'continue' or 'stop', got {at_end!r}.")
         if restart and (networks is None or optimizer is None):
             raise ValueError("restart=True needs the networks and their optimizer.")
-        self.sweep, self.loss, self.store = sweep, sweep.loss, sweep.store
+        self.sweep, self.relabel, self.loss = sweep, relabel, relabel.loss
         self.cap = torch.as_tensor(cap, dtype=self.loss.keep_rates.dtype)
         labels = self.loss.keep_rates.shape[-1]
         if self.cap.shape not in ((), (labels,)) or not bool(((self.cap >= 0) & (self.cap <= 1)).all()):
             raise ValueError(f"cap must be a number in [0, 1], or one for each of {labels} labels; got {cap}.")
-        self.settings = {"patience": patience, "gamma": gamma, "cap": self.cap.tolist(), "restart": restart}
+        self.settings = {"patience": patience, "gamma": gamma, "cap": cap, "restart": restart}
         self.classes = tuple(classes)
         self.patience, self.gamma, self.max_rounds = patience, gamma, max_rounds
         self.restart, self.at_end = restart, at_end
@@ -117,7 +119,7 @@ class SuperpixelRefinement:
         if not count:
             return
         engine.state.metrics["superpixel_gap"] = total / count
-        if self.ended_at or self.loss.ramp < 1:
+        if self.ended_at or self.loss.falling:
             return
         self.gaps.append(total / count)
         best = self.gaps.index(max(self.gaps))
@@ -131,7 +133,8 @@ class SuperpixelRefinement:
 
     def _refine(self, engine: Trainer) -> None:
         epoch = engine.state.epoch
-        changes = self.sweep(epoch)
+        self.sweep.run(global_epoch=epoch)
+        changes = self.relabel.changes
         relabelled = sum(change.changed > 0 for change in changes)
         if is_main():
             parameters = {
@@ -141,12 +144,14 @@ class SuperpixelRefinement:
                 "voxels_relabelled": sum(change.changed for change in changes),
                 "keep_rates": self.loss.keep_rates.tolist(),
                 "gaps": self.gaps,
-                "over_set": self.sweep.over_set,
+                "over_set": self.relabel.over_set,
                 "variant": self.loss.variant,
                 **self.settings,
                 **self._dice_to_clean(changes),
             }
-            number = self.store.commit(f"refinement after epoch {epoch}", method="superpixel", parameters=parameters)
+            number = self.relabel.store.commit(
+                f"refinement after epoch {epoch}", method="superpixel", parameters=parameters
+            )
             logger.info(f"Label round {number} after epoch {epoch}: {relabelled} of {len(changes)} relabelled.")
         wait_for_all()
         engine.state.metrics["labels_relabel"] = relabelled

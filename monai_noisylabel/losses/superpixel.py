@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
+from monai_noisylabel.selection.small_loss import Scope, as_keep_rates, class_balanced_mean, forget_rates
 from monai_noisylabel.selection.superpixel import (
     SuperpixelUnits,
     Variant,
@@ -22,12 +22,12 @@ from monai_noisylabel.selection.superpixel import (
 )
 from monai_noisylabel.selection.superpixel_map import label_counts, spread, superpixel_map, superpixel_means
 
+from .jocor import jocor_loss
+from .peer_loss import Rates
 from .voxel_target import flat_weight, precise
 from .voxelwise import weighted_mean
 
-__all__ = ["Scope", "SuperpixelLoss"]
-
-Scope = Literal["batch", "image"]
+__all__ = ["SuperpixelLoss"]
 
 
 class SuperpixelLoss(_Loss):
@@ -52,10 +52,10 @@ class SuperpixelLoss(_Loss):
         num_classes: C, channels of one network's logits.
         keep_rates: R in [0, 1], the share of right labels: one number; one per class, background first; with
             ``sigmoid`` one pair per channel, of its labels 0 and 1.
-        lam: weight of the disagreement in [0, 1]; the paper: 0.65.
         ramp_epochs: epochs until R is reached; the released code: 5. 0: from the start.
         scope: whether the share holds over the ``"batch"`` or in every ``"image"``. The equations are those of an
             image; the released code ranks in the batch, which suits noise that only some of the images have.
+        lam: weight of the disagreement in [0, 1]; the paper: 0.65.
         per_class: whether the share holds within the superpixels of every given class, by its own rate, or over all,
             by the mean of the rates weighted with the voxels of their classes.
         class_balanced: whether the mean over voxels is taken class by class first, and then over the classes present.
@@ -102,10 +102,10 @@ class SuperpixelLoss(_Loss):
     def __init__(
         self,
         num_classes: int,
-        keep_rates: float | Sequence[float] | Sequence[Sequence[float]] = 1.0,
-        lam: float = 0.65,
-        ramp_epochs: int = 5,
+        keep_rates: Rates = 1.0,
+        ramp_epochs: float = 5,
         scope: Scope = "batch",
+        lam: float = 0.65,
         per_class: bool = True,
         class_balanced: bool = True,
         variant: Variant = "paper",
@@ -125,13 +125,7 @@ class SuperpixelLoss(_Loss):
         for name, value, known in (("scope", scope, Scope), ("variant", variant, Variant)):
             if value not in get_args(known):
                 raise ValueError(f"{name} must be one of {get_args(known)}, got {value!r}.")
-        rates = torch.as_tensor(keep_rates, dtype=torch.float32)
-        form = (num_classes, 2) if sigmoid else (num_classes,)
-        if (rates.ndim and rates.shape != form) or not bool(((rates >= 0) & (rates <= 1)).all()):
-            raise ValueError(
-                f"keep_rates must be a number, or numbers of the form {form}, in [0, 1]; got {keep_rates}."
-            )
-        self.register_buffer("keep_rates", rates.expand(form).clone())
+        self.register_buffer("keep_rates", as_keep_rates(keep_rates, num_classes, multi_label=sigmoid))
         self.register_buffer("_gaps", torch.zeros(2, dtype=torch.float64), persistent=False)
         self.num_classes, self.lam, self.ramp_epochs = num_classes, lam, ramp_epochs
         self.scope, self.per_class, self.class_balanced = scope, per_class, class_balanced
@@ -150,10 +144,9 @@ class SuperpixelLoss(_Loss):
         self._gaps.zero_()
 
     @property
-    def ramp(self) -> float:
-        """How much of the fall from 1 to the keep rates is done, in [0, 1]."""
-        done = self.epoch - self.first_epoch
-        return 1.0 if done >= self.ramp_epochs else max(0, done) / self.ramp_epochs
+    def falling(self) -> bool:
+        """Whether the share that is learned from is still on its way from 1 to the keep rates."""
+        return self._epochs_done < self.ramp_epochs
 
     @property
     def gap_sum(self) -> tuple[float, int]:
@@ -178,7 +171,7 @@ class SuperpixelLoss(_Loss):
             counted = counted * flat.repeat_interleave(len(label) // len(flat), 0)
         superpixels = superpixel_map(ids, counted > 0)
         counts = label_counts(label, superpixels, log_p.shape[2])
-        value = self._voxel_losses(log_p, label)
+        value = jocor_loss(log_p[:, 0], log_p[:, 1], label, self.lam)
         with torch.no_grad():
             first, second = superpixel_means(log_p.exp().flatten(1, 2), superpixels).chunk(2, 1)
             units = superpixel_units(class_losses(first, second, self.lam), counts, self.variant)
@@ -227,16 +220,10 @@ class SuperpixelLoss(_Loss):
                 f"{(len(input), labels + 1, *input.shape[2:])}, got {tuple(target.shape)}."
             )
 
-    def _voxel_losses(self, log_p: Tensor, label: Tensor) -> Tensor:
-        """Eq. 2 of every voxel, (N, 1, V)."""
-        first, second = log_p.unbind(1)
-        given = first.gather(1, label) + second.gather(1, label)
-        disagreement = ((first.exp() - second.exp()) * (first - second)).sum(1, keepdim=True)
-        return self.lam * disagreement - (1 - self.lam) * given
-
     def _select(self, units: SuperpixelUnits, counts: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         """Which units (N, U) are learned from, and the gaps; groups of samples are selected from apart."""
-        rates = (1 - self.ramp * (1 - self.keep_rates.double())).view(groups, -1)
+        forgotten = forget_rates(self._epochs_done, self.keep_rates.double(), self.ramp_epochs)
+        rates = 1 - forgotten.view(groups, -1)
         voxels = counts.sum(2)
         samples = len(voxels) // groups
         if self.scope == "batch":
@@ -258,12 +245,16 @@ class SuperpixelLoss(_Loss):
         """Weighted mean over voxels, or the mean over the classes present of theirs."""
         if not self.class_balanced:
             return weighted_mean(value, weight)
-        groups = self.num_classes if self.sigmoid else 1
-        share = torch.zeros_like(weight)
-        present = weight.new_zeros(())
-        for number in range(2 if self.sigmoid else self.num_classes):
-            member = (weight * (label == number)).unflatten(0, (-1, groups))
-            total = member.sum((0, 2, 3), keepdim=True)
-            share += (member / torch.where(total > 0, total, 1)).flatten(0, 1)
-            present += (total > 0).sum()
-        return (share * value).sum() / present.clamp(min=1)
+        channels = self.num_classes if self.sigmoid else 1
+        parts = [part.view(-1, channels, part.shape[2]) for part in (value, label, weight)]
+        return class_balanced_mean(parts[0], parts[1], 2 if self.sigmoid else self.num_classes, parts[2])
+
+    @property
+    def _epochs_done(self) -> int:
+        return max(0, self.epoch - self.first_epoch)
+
+    def extra_repr(self) -> str:
+        """The settings, as printed."""
+        names = ("num_classes", "ramp_epochs", "scope", "lam", "per_class", "class_balanced", "variant", "sigmoid")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return ", ".join(f"{name}={value}" for name, value in settings.items())

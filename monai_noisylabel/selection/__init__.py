@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from .cascade import Verdict, cascade
 from .gmm import CleanSplit, split_clean
+from .small_loss import Scope, as_keep_rates, class_balanced_mean, forget_rates, small_loss_weight
 from .superpixel import class_losses, loss_gap, mean_keep_rate, select_units, superpixel_units, unit_index
 from .superpixel_map import SuperpixelMap, label_counts, spread, superpixel_map, superpixel_means
 
 __all__ = [
     "CleanSplit",
+    "Scope",
     "SuperpixelMap",
     "Verdict",
+    "as_keep_rates",
     "cascade",
+    "class_balanced_mean",
     "class_losses",
+    "forget_rates",
     "label_counts",
     "loss_gap",
     "mean_keep_rate",
     "select_units",
+    "small_loss_weight",
     "split_clean",
     "spread",
     "superpixel_map",

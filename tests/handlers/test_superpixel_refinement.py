@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_noisylabel.data import LabelStore
 from monai_noisylabel.handlers import SuperpixelRefinement
-from monai_noisylabel.handlers.superpixel_sweep import Relabelled
+from monai_noisylabel.handlers.superpixel_relabel import Relabelled
 from monai_noisylabel.losses import SuperpixelLoss
 
 RISE_AND_FALL = [1.0, 2.0, 3.0, 2.9, 2.8]
@@ -23,19 +23,20 @@ RISE_AND_FALL = [1.0, 2.0, 3.0, 2.9, 2.8]
 
 
 class CountedSweep:
-    """Stands for a sweep over two cases, one of which it changes; remembers its epochs."""
+    """Stands for a sweep over two cases and what relabels one of them; remembers its epochs."""
 
     over_set = True
 
     def __init__(self, store: LabelStore, loss: SuperpixelLoss) -> None:
         self.store, self.loss = store, loss
         self.epochs: list[int] = []
+        self.changes: list[Relabelled] = []
 
-    def __call__(self, epoch: int) -> list[Relabelled]:
-        self.epochs.append(epoch)
-        self.store.propose("b", torch.full((1, 2, 2), epoch))
+    def run(self, global_epoch: int) -> None:
+        self.epochs.append(global_epoch)
+        self.store.propose("b", torch.full((1, 2, 2), global_epoch))
         empty, half, better = (torch.tensor([value]) for value in (float("nan"), 0.5, 0.75))
-        return [Relabelled("a", 0, empty, empty), Relabelled("b", 3, half, better)]
+        self.changes = [Relabelled("a", 0, empty, empty), Relabelled("b", 3, half, better)]
 
 
 class Training:
@@ -47,7 +48,7 @@ class Training:
         self.store = LabelStore(folder / "store")
         self.sweep = CountedSweep(self.store, self.loss)
         settings = {"patience": 2, "cap": 0.9, **settings}
-        self.refinement = SuperpixelRefinement(self.sweep, ["liver"], **settings)  # type: ignore[arg-type]
+        self.refinement = SuperpixelRefinement(self.sweep, self.sweep, ["liver"], **settings)  # type: ignore[arg-type]
         self.trained: list[int] = []
 
     def trainer(self, max_epochs: int | None = None) -> Trainer:
@@ -171,7 +172,7 @@ def test_restart_begins_with_the_first_weights_and_everything_selected(tmp_path:
     weights, ramps, steps = [], [], []
 
     def learn(engine: Trainer) -> None:
-        ramps.append(training.loss.ramp)
+        ramps.append(training.loss.falling)
         weights.append(all(torch.equal(value, first[name]) for name, value in networks.state_dict().items()))
         steps.append(len(optimizer.state))
         networks(torch.ones(1, 2)).sum().backward()
@@ -184,7 +185,7 @@ def test_restart_begins_with_the_first_weights_and_everything_selected(tmp_path:
     new = [number for number, value in enumerate(weights) if value]
     assert new == [0, 12, 24]
     assert [number for number, value in enumerate(steps) if value == 0] == new
-    assert [number for number, value in enumerate(ramps) if value == 0] == [0, 1, 12, 13, 24, 25]
+    assert [number for number, value in enumerate(ramps) if value] == [0, 1, 12, 13, 24, 25]
 
 
 def test_without_restart_the_networks_go_on_with_the_keep_rate_in_full(tmp_path: Path) -> None:

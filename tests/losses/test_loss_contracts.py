@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from monai_noisylabel import losses
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
-APART = {"SelfCleansingLoss", "SuperpixelLoss", "VoxelwiseLoss"}
-"""Those that take more than a label in their target; the base without an equation."""
+APART = {"CoTeachingLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss", "TriNetworkLoss"}
+APART |= {"VoxelwiseLoss"}
+"""Of several networks (test_peer_loss.py, test_superpixel.py); of two labels in one target; bases."""
 TRANSITION = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]]
 EXAMPLES: dict[str, Callable[..., nn.Module]] = {
     "ActivePassiveLoss": lambda **flags: losses.ActivePassiveLoss(

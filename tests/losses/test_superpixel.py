@@ -135,7 +135,9 @@ def test_forget_rate_rises_over_the_first_epochs() -> None:
     loss.first_epoch = 6
     loss.epoch = 6
     assert loss(logits, target).item() / 0.7 == pytest.approx(0.55, rel=1e-4)
-    assert loss.ramp == 0
+    assert loss.falling
+    loss.epoch = 11
+    assert not loss.falling
 
 
 def test_gap_is_the_mean_over_the_batches_of_an_epoch() -> None:
@@ -304,8 +306,8 @@ def test_state_holds_the_rates() -> None:
     [
         ({"num_classes": 1}, "num_classes must be at least 2, got 1"),
         ({"num_classes": 0, "sigmoid": True}, "num_classes must be at least 1, got 0"),
-        ({"keep_rates": 1.1}, r"keep_rates must be a number, or numbers of the form \(2,\), in \[0, 1\]; got 1.1"),
-        ({"keep_rates": [0.5] * 3}, r"form \(2,\), in \[0, 1\]; got \[0.5, 0.5, 0.5\]"),
+        ({"keep_rates": 1.1}, r"keep_rates are shares between 0 and 1, got 1.1"),
+        ({"keep_rates": [0.5] * 3}, r"one for every class, background first, form \(2,\); got form \(3,\)"),
         ({"keep_rates": [0.5, 0.5], "sigmoid": True}, r"form \(2, 2\)"),
         ({"lam": 1.5}, r"lam must lie in \[0, 1\], got 1.5"),
         ({"ramp_epochs": -1}, "ramp_epochs must not be negative, got -1"),

@@ -1,4 +1,4 @@
-"""The sweep of a superpixel refinement on cases that can be worked out by hand."""
+"""Relabelling during a sweep, on cases that can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from two_processes import run_on_two
 
 from monai_noisylabel.correction import relabel_superpixels
 from monai_noisylabel.data import LabelStore
+from monai_noisylabel.handlers import SuperpixelRelabel
 from monai_noisylabel.losses import SuperpixelLoss
 
 PAIRS = torch.arange(1, 6).repeat_interleave(2).view(1, 1, 10)
@@ -50,11 +51,17 @@ def case_items(**more: Any) -> list[dict[str, Any]]:
 
 def run(folder: Path, items: Sequence[dict[str, Any]], rates: Any, over_set: bool = True, **settings: Any) -> Any:
     """Store and changes of one sweep."""
-    store = LabelStore(folder)
+    store, kept = LabelStore(folder), settings.pop("kept", frozenset())
     loss = SuperpixelLoss(settings.pop("num_classes", 2), rates, **settings)
-    changes = superpixel_sweep(items, store, loss, over_set=over_set)(7)
+    relabel = relabelling(store, loss, over_set)
+    relabel.kept = kept
+    superpixel_sweep(items, relabel).run(global_epoch=7)
     store.commit("test")
-    return store, {change.case: change for change in changes}
+    return store, {change.case: change for change in relabel.changes}
+
+
+def relabelling(store: LabelStore, loss: SuperpixelLoss, over_set: bool = True) -> SuperpixelRelabel:
+    return SuperpixelRelabel(store, loss, None if loss.sigmoid else loss.num_classes, over_set, "clean_label")
 
 
 def stored(store: LabelStore) -> dict[str, str]:
@@ -168,16 +175,41 @@ def test_structures_that_may_overlap_are_problems_of_their_own(tmp_path: Path) -
     assert changes["b"].before.tolist() == pytest.approx([0.5, 1.0])
 
 
+def test_structures_that_are_kept_neither_lose_nor_win_voxels(tmp_path: Path) -> None:
+    items = []
+    for name, entry in CASES.items():
+        z = torch.cat([torch.stack([part[0], part[1], part[1] - 9]) for part in entry["pred"].chunk(2)])
+        label = entry["label"].clone()
+        label[..., 8:] = 2  # the last superpixel is of class 2, and the networks find class 1 there
+        items.append({"case": name, "label": label, "superpixels": PAIRS, "clean_label": label, "pred": z})
+    settings: dict[str, Any] = {"num_classes": 3, "per_class": False}
+    store, _ = run(tmp_path / "0", items, 0.0, **settings)
+    assert stored(store) == dict.fromkeys(CASES, "0000111111")
+    store, _ = run(tmp_path / "2", items, 0.0, kept=frozenset([2]), **settings)
+    assert stored(store) == {"b": "0000111122", "c": "0000111122"}
+    store, _ = run(tmp_path / "1", items, 0.0, kept=frozenset([1]), **settings)
+    assert stored(store) == {}
+    channels = [
+        {
+            "case": name,
+            "label": entry["label"].repeat(2, 1, 1),
+            "superpixels": PAIRS,
+            "clean_label": entry["label"].repeat(2, 1, 1),
+            "pred": (entry["pred"][1:2] - entry["pred"][:1]).repeat(4, 1, 1),
+        }
+        for name, entry in CASES.items()
+    ]
+    store, _ = run(tmp_path / "3", channels, 0.0, num_classes=2, sigmoid=True, kept=frozenset([2]))
+    np.testing.assert_array_equal(store.read("b"), torch.cat([bits("0000111111"), bits("0000000011")]))
+
+
 @pytest.mark.distributed
 def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    alone = LabelStore(tmp_path / "one")
-    loss = SuperpixelLoss(2, 0.8, per_class=False)
-    changes = superpixel_sweep(case_items(), alone, loss)(7)
-    alone.commit("test")
+    alone, changes = run(tmp_path / "one", case_items(), 0.8, per_class=False)
     shares = [["a", "c"], ["b", "a"]]  # the second one is padded with the first case
     found = run_on_two(sweep_share, str(tmp_path / "two"), shares)
     together = LabelStore(tmp_path / "two")
-    assert found[0] == found[1] == [(change.case, change.changed) for change in changes]
+    assert found[0] == found[1] == [(name, change.changed) for name, change in changes.items()]
     assert together.staged() == ["b", "c"]
     together.commit("test")
     assert stored(together) == stored(alone)
@@ -185,7 +217,6 @@ def test_two_processes_agree_with_one(tmp_path: Path) -> None:
 
 def sweep_share(rank: int, folder: str, shares: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
     items = {item["case"]: item for item in case_items()}
-    store = LabelStore(folder)
-    loss = SuperpixelLoss(2, 0.8, per_class=False)
-    changes = superpixel_sweep([items[name] for name in shares[rank]], store, loss)(7)
-    return [(change.case, change.changed) for change in changes]
+    relabel = relabelling(LabelStore(folder), SuperpixelLoss(2, 0.8, per_class=False))
+    superpixel_sweep([items[name] for name in shares[rank]], relabel).run(global_epoch=7)
+    return [(change.case, change.changed) for change in relabel.changes]

@@ -1,4 +1,4 @@
-"""The sweep of a superpixel refinement: how unreliable every label is, and new labels for the unreliable ones."""
+"""How unreliable the label of every superpixel is, and new labels for the unreliable ones, during a sweep."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from monai_noisylabel.selection import (
     unit_index,
 )
 
-__all__ = ["CaseUnits", "Relabelled", "SuperpixelSweep", "unreliable_units"]
+__all__ = ["CaseUnits", "Relabelled", "SuperpixelRelabel", "unreliable_units"]
 
 
 @dataclass(frozen=True)
@@ -94,61 +94,56 @@ def unreliable_units(
     return {case.case: part for case, part in zip(cases, rest, strict=True)}
 
 
-class SuperpixelSweep:
-    """Relabels the unreliable superpixels of a training set, eq. 6 to 8.
+class SuperpixelRelabel:
+    """During a sweep: relabels the unreliable superpixels of the training set, eq. 6 to 8.
 
-    A first pass predicts every case and keeps a few numbers per superpixel. They are ranked over the whole set, or case
-    by case. A second pass, without the networks, writes the new labels and proposes them to the store.
+    The sweep, a stock evaluator over the un-augmented training set, predicts every case, of which a few numbers per
+    superpixel are kept. At its end these are ranked, over the whole set or case by case. A second pass over the data,
+    without the networks, writes the new labels and proposes them to the store; who runs the sweep commits them
+    (:class:`~monai_noisylabel.handlers.SuperpixelRefinement`).
+
+    Attach it to an evaluator whose batches hold ``case``, ``label`` (given), ``pseudo_label`` (in use) and
+    ``superpixels``, and whose outputs hold ``pred``, the logits of both networks
+    (:class:`~monai_noisylabel.networks.AllPeers`).
 
     Args:
-        evaluator: over the un-augmented training set; its batches hold ``case``, ``label`` (given), ``pseudo_label``
-            (in use) and ``superpixels``, its outputs ``pred``, the logits of both networks.
         store: where labels are proposed.
         loss: the loss that the networks are trained with: its keep rates and settings hold here too.
         num_classes: classes including background (multi-class), or None (multi-label).
         over_set: whether the share of reliable voxels holds over the whole set, or in each case.
-        truth_key: key of the true label, to record how good labels were before and after; None: unknown.
+        truth_key: key of the true label, to find out how good labels were before and after; None: unknown.
+
+    Attributes:
+        kept: numbers (from 1) of structures whose voxels stay as they are and which are proposed nowhere;
+            :class:`~monai_noisylabel.handlers.KeepUnlearned` sets it.
+        changes: what the last sweep did to every case, in the order of their names; the same on every rank.
     """
 
     def __init__(
         self,
-        evaluator: Evaluator,
         store: LabelStore,
         loss: SuperpixelLoss,
         num_classes: int | None,
         over_set: bool = True,
         truth_key: str | None = None,
     ) -> None:
-        self.evaluator = evaluator
         self.store = store
         self.loss = loss
         self.num_classes = num_classes
         self.over_set = over_set
         self.truth_key = truth_key
+        self.kept: frozenset[int] = frozenset()
+        self.changes: list[Relabelled] = []
         self._cases: list[CaseUnits] = []
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
 
-    def __call__(self, epoch: int) -> list[Relabelled]:
-        """Stage new labels; what became of every case, in the order of their names, on every rank."""
-        self._cases = []
-        self.evaluator.run(global_epoch=epoch)
-        everywhere = {case.case: case for part in gather_from_all(self._cases) for case in part}
-        self._cases = []
-        cases = [everywhere[name] for name in sorted(everywhere)]
-        rates = self.loss.keep_rates.cpu().view(len(cases[0].voxels), -1)
-        per_class = self.loss.per_class or self.loss.variant == "released"
-        unreliable = unreliable_units(cases, rates, per_class=per_class, over_set=self.over_set)
-        done = [
-            self.relabel(item, unreliable[item["case"]], everywhere[item["case"]].proposed)
-            for batch in self.evaluator.data_loader
-            for item in decollate_batch(batch)
-        ]
-        changes = {change.case: change for part in gather_from_all(done) for change in part}
-        return [changes[name] for name in sorted(changes)]
+    def attach(self, engine: Evaluator) -> None:
+        """Act in every run of the sweep ``engine``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     @torch.no_grad()
     def collect(self, engine: Engine) -> None:
-        """Judge the labels of one batch of the first pass."""
+        """Judge the labels of one batch."""
         for item, output in decollated(engine):
             logits = output["pred"].as_subclass(Tensor)[None]
             label, ids = self.loss.labels_and_ids(_target(item).to(logits.device))
@@ -159,6 +154,21 @@ class SuperpixelSweep:
             units, proposed = proposed_labels(first, second, counts, self.loss.lam, self.loss.variant)
             found = [part.cpu() for part in (*units, proposed, counts.sum(2))]
             self._cases.append(CaseUnits(str(item["case"]), *found))
+
+    def __call__(self, engine: Evaluator) -> None:
+        """Decide on all cases, and stage the new labels of those that this process saw."""
+        everywhere = {case.case: case for part in gather_from_all(self._cases) for case in part}
+        self._cases = []
+        cases = [everywhere[name] for name in sorted(everywhere)]
+        rates = self.loss.keep_rates.cpu().view(len(cases[0].voxels), -1)
+        per_class = self.loss.per_class or self.loss.variant == "released"
+        unreliable = unreliable_units(cases, rates, per_class=per_class, over_set=self.over_set)
+        done = []
+        for item in (item for batch in engine.data_loader for item in decollate_batch(batch)):
+            case = everywhere[str(item["case"])]
+            done.append(self.relabel(item, unreliable[case.case] & ~self._untouched(case), case.proposed))
+        changes = {change.case: change for part in gather_from_all(done) for change in part}
+        self.changes = [changes[name] for name in sorted(changes)]
 
     def relabel(self, item: Mapping[str, Any], unreliable: Tensor, proposed: Tensor) -> Relabelled:
         """Give the unreliable units of one case their proposed classes, and stage the label if it is another one."""
@@ -174,6 +184,14 @@ class SuperpixelSweep:
             self.store.propose(str(item["case"]), new, reference=given, geometry=geometry, voxels_relabelled=changed)
         before, after = (self._dice_to_truth(item, part) for part in (used, new))
         return Relabelled(str(item["case"]), changed, before, after)
+
+    def _untouched(self, case: CaseUnits) -> Tensor:
+        """Units of a case that belong, or would belong, to a structure that is kept."""
+        kept = torch.tensor(sorted(self.kept), dtype=case.given.dtype)
+        if self.num_classes is None:
+            structures = torch.arange(1, len(case.given) + 1)
+            return torch.isin(structures, kept)[:, None].expand_as(case.given)
+        return torch.isin(case.given, kept) | torch.isin(case.proposed, kept)
 
     def _dice_to_truth(self, item: Mapping[str, Any], label: Tensor) -> Tensor | None:
         if self.truth_key is None:
