@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
+from monai.data import Dataset, decollate_batch, list_data_collate
 from monai.engines import Evaluator, Trainer
+from monai.transforms import Compose
 from torch import Tensor, nn
 
 from monai_noisylabel.data import LabelStore
-from monai_noisylabel.handlers import CaseDice, LabelCleansing, SyncBuffers
+from monai_noisylabel.handlers import CaseDice, KeepRates, LabelCleansing, SuperpixelRelabel, SyncBuffers
+from monai_noisylabel.losses import CoTeachingLoss
 
 WIDTH = 10
 
@@ -126,6 +129,18 @@ CLEANSED_PROPOSED = {"a": 4, "b": 4, "c": 4, "d": 5, "e": 0, "f": 6}
 """Foreground voxels of the proposals: nothing is proposed for e."""
 
 
+def superpixel_sweep(items: Sequence[Mapping[str, Any]], relabel: SuperpixelRelabel) -> Evaluator:
+    """A sweep over items that bring along what the networks answer, two per batch."""
+    complete = [{"pseudo_label": item["label"], **item} for item in items]
+    batches = [list_data_collate(complete[start : start + 2]) for start in range(0, len(complete), 2)]
+
+    def answer(engine: Engine, batch: Any) -> list[dict[str, Any]]:
+        engine.state.batch = decollate_batch(batch)
+        return [{"pred": item["pred"]} for item in engine.state.batch]
+
+    return fake_evaluator(batches, answer, [relabel])
+
+
 def broadcast_buffers(rank: int) -> dict[str, Any]:
     """State of a network before and after :class:`SyncBuffers`, its numbers being those of the rank."""
     network = nn.BatchNorm1d(2)
@@ -133,3 +148,34 @@ def broadcast_buffers(rank: int) -> dict[str, Any]:
         tensor.fill_(rank + 1)
     fake_trainer(1, [SyncBuffers(network)]).run()
     return {name: tensor.float().mean().item() for name, tensor in network.state_dict().items()}
+
+
+def doubted(case: int, channels: int = 3) -> dict[str, Any]:
+    """A sample that a network has an opinion on: ``logits``, a ``label`` half of which is wrong, and the clean one.
+
+    Multi-class, or with two channels two overlapping structures.
+    """
+    generator = torch.Generator().manual_seed(case)
+    clean = torch.randint(0, 3, (1, 6, 7), generator=generator)
+    noisy = torch.where(torch.rand(1, 6, 7, generator=generator) < 0.5, clean, (clean + case) % 3)
+    if channels == 2:
+        clean, noisy = (torch.cat([label > 0, label == 2]).long() for label in (clean, noisy))
+    votes = clean if channels == 2 else torch.cat([clean == c for c in range(3)])
+    logits = 2.0 * votes - 1 + torch.randn(votes.shape, generator=generator)
+    return {"case": f"case {case}", "label": noisy.to(torch.uint8), "clean_label": clean, "logits": logits}
+
+
+def doubting_sweep(samples: Sequence[dict[str, Any]]) -> Evaluator:
+    """A sweep over samples of :func:`doubted`, two in a batch."""
+    batches = [samples[start : start + 2] for start in range(0, len(samples), 2)]
+    return fake_evaluator(batches, lambda engine, batch: [{"pred": sample["logits"]} for sample in batch])
+
+
+def rates_of_share(rank: int, source: str, shares: Sequence[Sequence[int]]) -> list[float]:
+    """Keep rates that a rank ends with: the sweep sees its share, the dataset is the same for all."""
+    loss = CoTeachingLoss(num_classes=3)
+    dataset = Dataset([doubted(case) for share in shares for case in share], Compose([]))
+    sweep = doubting_sweep([doubted(case) for case in shares[rank]])
+    handler = KeepRates(loss, source, classes=["a", "b"], num_classes=3, sweep=sweep, dataset=dataset, warm_up=1)
+    fake_trainer(2, [handler]).run()
+    return loss.keep_rates.tolist()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
 REPOSITORY = Path(__file__).parents[1]
-BUNDLES = ("baseline", "self_cleansing", "robust_loss", "t_loss")
+BUNDLES = ("baseline", "self_cleansing", "robust_loss", "t_loss", "co_teaching", "jocor", "tri_network", "superpixel")
 
 
 def training_command(bundle: str, folder: Path, phantom: Path, *more: str, config: str = "train.json") -> list[str]:
@@ -36,6 +37,20 @@ def run(arguments: list[str], timeout: float = 300, **env: str) -> subprocess.Co
         env={**os.environ, "OMP_NUM_THREADS": "1", **env},
         check=False,
     )
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    """Start ``python ARGUMENTS`` with one thread, to be interrupted."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Return once the file exists or the process has ended."""
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.01)
 
 
 def training_workflow(bundle: str, folder: Path, phantom: Path, **overrides: Any) -> ConfigWorkflow:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "monai_noisylabel"
 LAYERS = (
-    {"masks", "selection", "correction", "corruption"},
+    {"masks", "estimation", "selection", "correction", "corruption"},
     {"losses", "networks", "metrics", "data", "transforms"},
     {"engines", "handlers"},
     {"cli", "simulate"},

@@ -3,6 +3,7 @@
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
 from monai_noisylabel.handlers.epoch_start import EpochStart
+from monai_noisylabel.handlers.keep_rates import KeepRates
 from monai_noisylabel.handlers.keep_unlearned import KeepUnlearned
 from monai_noisylabel.handlers.label_cleansing import LabelCleansing
 from monai_noisylabel.handlers.originals_guard import OriginalsGuard
@@ -10,6 +11,8 @@ from monai_noisylabel.handlers.progress import Progress
 from monai_noisylabel.handlers.published import PublishedValues
 from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.handlers.run_report import RunReport
+from monai_noisylabel.handlers.superpixel_refinement import SuperpixelRefinement
+from monai_noisylabel.handlers.superpixel_relabel import SuperpixelRelabel
 from monai_noisylabel.handlers.sync_buffers import SyncBuffers
 from monai_noisylabel.handlers.training_state import TrainingState
 from monai_noisylabel.handlers.weight_average import WeightAverage
@@ -18,6 +21,7 @@ __all__ = [
     "BestModel",
     "CaseDice",
     "EpochStart",
+    "KeepRates",
     "KeepUnlearned",
     "LabelCleansing",
     "OriginalsGuard",
@@ -25,6 +29,8 @@ __all__ = [
     "PublishedValues",
     "RunHistory",
     "RunReport",
+    "SuperpixelRefinement",
+    "SuperpixelRelabel",
     "SyncBuffers",
     "TrainingState",
     "WeightAverage",

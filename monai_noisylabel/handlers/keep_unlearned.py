@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
 from monai_noisylabel.handlers.run_history import RunHistory
-from monai_noisylabel.transforms import PrototypeRelabeld
 
-__all__ = ["KeepUnlearned"]
+__all__ = ["HasKept", "KeepUnlearned"]
 
 logger = logging.getLogger(__name__)
+
+
+class HasKept(Protocol):
+    """A correction that can leave structures alone."""
+
+    kept: frozenset[int]
+    """Their numbers, from 1."""
 
 
 class KeepUnlearned:
@@ -23,7 +30,8 @@ class KeepUnlearned:
     Small structures are often learned many epochs after large ones.
 
     Args:
-        relabel: the sweep's correction.
+        relabel: the sweep's correction: :class:`~monai_noisylabel.transforms.PrototypeRelabeld`,
+            :class:`~monai_noisylabel.handlers.SuperpixelRelabel`.
         validator: evaluator of the validation set; its metrics ``<metric>_<class>`` are read if it has run in the
             epoch of the sweep.
         history: the run's history, which is resumed with it; read otherwise. While no validation is known nothing is
@@ -34,12 +42,12 @@ class KeepUnlearned:
         metric: name of the validator's Dice.
 
     Deviation:
-        Not in Dong et al., who segment one structure.
+        Not in Dong et al. nor in Li et al., who segment one structure.
     """
 
     def __init__(
         self,
-        relabel: PrototypeRelabeld,
+        relabel: HasKept,
         validator: Evaluator,
         history: RunHistory,
         classes: Sequence[str],

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-__all__ = ["gather_from_all", "is_main", "wait_for_all"]
+__all__ = ["gather_from_all", "is_main", "own_share", "wait_for_all"]
 
 
 def is_main() -> bool:
@@ -27,6 +27,11 @@ def gather_from_all(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def own_share(number: int) -> range:
+    """The indices below ``number`` that fall to this process; all of them in a single one."""
+    return range(dist.get_rank(), number, dist.get_world_size()) if _distributed() else range(number)
 
 
 def _distributed() -> bool:

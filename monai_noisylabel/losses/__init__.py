@@ -7,9 +7,11 @@ from monai_noisylabel.losses.active_passive import (
     NGCEandMAELoss,
     NGCEandRCELoss,
 )
+from monai_noisylabel.losses.co_teaching import CoTeachingLoss
 from monai_noisylabel.losses.corrected import BackwardCorrectedLoss, ForwardCorrectedLoss
 from monai_noisylabel.losses.cross_entropy import CrossEntropyLoss
 from monai_noisylabel.losses.generalized_cross_entropy import GeneralizedCrossEntropyLoss
+from monai_noisylabel.losses.jocor import JoCoRLoss, jocor_loss, symmetric_kl
 from monai_noisylabel.losses.mean_absolute_error import MeanAbsoluteErrorLoss
 from monai_noisylabel.losses.named import NAMED_LOSSES, named_loss
 from monai_noisylabel.losses.noise_robust_dice import NoiseRobustDiceLoss
@@ -17,17 +19,21 @@ from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, Norma
 from monai_noisylabel.losses.peer_logits import peer_logits
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
+from monai_noisylabel.losses.superpixel import SuperpixelLoss
 from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
 from monai_noisylabel.losses.t_loss import TLoss
+from monai_noisylabel.losses.tri_network import TriNetworkLoss
 from monai_noisylabel.losses.weighted import WeightedLoss
 
 __all__ = [
     "NAMED_LOSSES",
     "ActivePassiveLoss",
     "BackwardCorrectedLoss",
+    "CoTeachingLoss",
     "CrossEntropyLoss",
     "ForwardCorrectedLoss",
     "GeneralizedCrossEntropyLoss",
+    "JoCoRLoss",
     "MeanAbsoluteErrorLoss",
     "NCEandMAELoss",
     "NCEandRCELoss",
@@ -38,10 +44,14 @@ __all__ = [
     "NormalizedGeneralizedCrossEntropyLoss",
     "ReverseCrossEntropyLoss",
     "SelfCleansingLoss",
+    "SuperpixelLoss",
     "SymmetricCrossEntropyLoss",
     "TLoss",
+    "TriNetworkLoss",
     "WeightedLoss",
+    "jocor_loss",
     "named_loss",
     "peer_logits",
     "pseudo_label_weight",
+    "symmetric_kl",
 ]

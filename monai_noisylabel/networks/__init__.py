@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from monai_noisylabel.networks.averaged import averaged_network
 from monai_noisylabel.networks.features import FeatureTap, candidate_layers
-from monai_noisylabel.networks.peers import PeerNetworks
+from monai_noisylabel.networks.peers import AllPeers, PeerNetworks
 from monai_noisylabel.networks.running import ImageInferer, memory_format
 from monai_noisylabel.networks.self_cleansing import SelfCleansingNet
 
 __all__ = [
+    "AllPeers",
     "FeatureTap",
     "ImageInferer",
     "PeerNetworks",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PeerNetworks"]
+__all__ = ["AllPeers", "PeerNetworks"]
 
 
 class PeerNetworks(nn.Module):
@@ -52,4 +52,32 @@ class PeerNetworks(nn.Module):
         if not self.training:
             first: Tensor = self.networks[0](image)
             return first
+        return self.all_logits(image)
+
+    def all_logits(self, image: Tensor) -> Tensor:
+        """Logits of all networks, in either mode."""
         return torch.cat([network(image) for network in self.networks], dim=1)
+
+
+class AllPeers(nn.Module):
+    r"""Peers that all answer in evaluation mode too, for a sweep that needs what each of them predicts.
+
+    Args:
+        peers: the networks; they are shared, not copied.
+
+    Shape:
+        image (B, Cin, \*S); result (B, N C, \*S).
+
+    Example:
+        >>> peers = PeerNetworks([nn.Conv2d(1, 3, 1), nn.Conv2d(1, 3, 1)])
+        >>> AllPeers(peers).eval()(torch.zeros(2, 1, 4, 4)).shape
+        torch.Size([2, 6, 4, 4])
+    """
+
+    def __init__(self, peers: PeerNetworks) -> None:
+        super().__init__()
+        self.peers = peers
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of all networks."""
+        return self.peers.all_logits(image)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from running_bundles import run, training_command
+from running_bundles import run, start, training_command, wait_for
 
 from monai_noisylabel.data import LabelStore
 
@@ -58,18 +55,6 @@ def uninterrupted(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     result = run(training_command("self_cleansing", folder, phantom, *ARGUMENTS))
     assert result.returncode == 0, result.stderr[-2000:]
     return outcome(folder)
-
-
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    while not path.exists() and process.poll() is None:
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_noisylabel.losses import peer_logits
-from monai_noisylabel.networks import PeerNetworks, SelfCleansingNet
+from monai_noisylabel.networks import AllPeers, PeerNetworks, SelfCleansingNet
 
 
 def networks(spatial_dims: int, count: int = 2) -> list[nn.Module]:
@@ -35,6 +35,18 @@ def test_all_in_training_and_the_first_in_evaluation(spatial_dims: int, count: i
         assert torch.equal(output, network(image))
     assert not torch.equal(outputs[0], outputs[1])
     assert torch.equal(peers.eval()(image), parts[0](image))
+
+
+def test_a_sweep_hears_all_of_them_in_evaluation_mode() -> None:
+    parts = networks(2)
+    peers, image = PeerNetworks(parts), torch.rand(2, 1, 16, 16)
+    everyone = AllPeers(peers).eval()
+    assert not any(network.training for network in parts)
+    for output, network in zip(peer_logits(everyone(image), 2), parts, strict=True):
+        assert torch.equal(output, network(image))
+    everyone.train()
+    assert all(network.training for network in parts)
+    assert peers.training
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD])
