@@ -27,10 +27,15 @@ def public_definitions(tree: ast.Module) -> Iterator[Definition]:
     stack: list[ast.AST] = [tree]
     while stack:
         for node in ast.iter_child_nodes(stack.pop()):
-            if isinstance(node, Definition) and not node.name.startswith("_"):
+            if isinstance(node, Definition) and not node.name.startswith("_") and not is_setter(node):
                 yield node
                 if isinstance(node, ast.ClassDef):
                     stack.append(node)
+
+
+def is_setter(node: Definition) -> bool:
+    """Whether this is the second half of a property, whose first half has the docstring."""
+    return any(isinstance(decorator, ast.Attribute) and decorator.attr == "setter" for decorator in node.decorator_list)
 
 
 def length_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:

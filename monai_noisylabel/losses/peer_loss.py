@@ -73,7 +73,7 @@ class PeerLoss(_Loss):
 
     Shape:
         input (B, N C, \*S), the logits of N networks (:class:`~monai_noisylabel.networks.PeerNetworks`). target
-        (B, 1, \*S) class indices, or with ``sigmoid`` (B, C, \*S), whose values above 0 are labels 1. weight
+        (B, 1, \*S) class indices, or with ``sigmoid`` (B, C, \*S) of labels 0 and 1. weight
         (B, 1, \*S) or (B,) in [0, 1]; voxels of weight 0 are neither counted nor kept. Result: a scalar, or for
         ``"none"`` (B, 1, \*S), with ``sigmoid`` (B, C, \*S).
 

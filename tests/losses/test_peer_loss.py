@@ -224,7 +224,7 @@ class TestTargetsAndWeights:
         assert type(build(name)(MetaTensor(logits.detach()), target)) is Tensor
         channels = structures(target)
         multi = build(name, 0.8, sigmoid=True)
-        for same in (channels.bool(), channels.float(), channels.long(), 255 * channels):
+        for same in (channels.bool(), channels.float(), channels.long()):
             assert torch.equal(multi(logits, same), multi(logits, channels))
 
     def test_inputs_are_not_changed(self, name: str, space: tuple[int, ...]) -> None:
