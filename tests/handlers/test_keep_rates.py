@@ -184,6 +184,17 @@ def test_a_resumed_run_has_the_rates_of_the_uninterrupted_one(tmp_path: Path) ->
         assert torch.equal(train(SAMPLES[:2]), interrupted)
 
 
+def test_an_estimate_that_doubts_most_of_a_class_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    # of the 30 voxels given class 1 the network finds 20 to be of class 2
+    found = torch.tensor([0] * 10 + [1] * 10 + [2] * 30)
+    given = torch.tensor([0] * 10 + [1] * 30 + [2] * 10)
+    sample = {"label": given.view(1, 1, 50), "logits": 3.0 * torch.stack([found == c for c in range(3)])[:, None]}
+    with caplog.at_level(logging.WARNING):
+        found_rates = rows(build(CoTeachingLoss(3), "estimated", [sample], warm_up=1), 2)[1]
+    assert found_rates == named([1.0, 1 / 3, 1.0])
+    assert "Most voxels labelled liver are taken to be wrong." in caplog.text
+
+
 def test_a_warm_up_longer_than_the_training_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         found = rows(build(CoTeachingLoss(3), "estimated", warm_up=2), 2)
