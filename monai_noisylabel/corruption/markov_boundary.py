@@ -33,7 +33,7 @@ class MarkovBoundaryNoise:
     Set ``steps`` for the size of the structures. With the other settings as they are, the boundary moves outwards by
     about 0.6, 1.5, 2.7, 5 and 10 voxels in 20, 40, 60, 100 and 180 steps in 2D, and by 0.5, 1.7, 3.5, 7 and 15 in 3D,
     whatever the size. So the paper's 180 steps widen a lung of 256 x 256 by a fifth of its radius, but swallow a
-    hippocampus (7 voxels in radius, Dice 0.05), which 25 steps leave a Dice of 0.8. Steps are voxels along every axis:
+    hippocampus (7 voxels in radius, Dice 0.04), which 25 steps leave a Dice of 0.8. Steps are voxels along every axis:
     through thick slices the boundary moves by more mm than within them.
 
     Attributes:

@@ -137,6 +137,29 @@ def test_empty_and_full_masks_stay(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(noisy, mask)
 
 
+def test_the_blur_is_five_wide_and_repeats_the_border() -> None:
+    # So wide a Gaussian is a mean over the five voxels: 3 of 5 stay, 2 of 5 go. At the border the outermost counts for
+    # those beyond it: 4 and 3 of 5.
+    for line, expected in (
+        ([0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0], [4, 5, 6]),
+        ([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0], []),
+        ([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 1]),
+    ):
+        rough = roughen(np.array(line, bool), np.random.default_rng(0), final=0, sigma=100)
+        assert np.flatnonzero(rough).tolist() == expected
+
+
+def test_the_model_passes_its_settings_on() -> None:
+    masks = _ball(40, 9, 2)[None]
+    settings = {"flip": 0.3, "final": 0.4, "sigma": 0.7}
+    model = MarkovBoundaryNoise(steps=25, outward=0.3, **settings)
+    noisy, drawn = model.apply(masks, partial(case_generator, 0, "a"), spacing=None, overlap=True)
+    generator = case_generator(0, "a", 1)
+    outwards = generator.random(25) < 0.3
+    np.testing.assert_array_equal(noisy[0], markov_boundary(masks[0], outwards, generator, **settings))
+    assert drawn["1"] == {"outward_steps": outwards.sum(), "inward_steps": 25 - outwards.sum()}
+
+
 def test_the_model_with_the_settings_of_the_paper() -> None:
     # Of 180 steps 144 go outwards on average, standard deviation sqrt(180 * .8 * .2) = 5.4; five of them.
     masks = np.zeros((2, 128, 128), bool)
