@@ -184,7 +184,7 @@ class KeepRates:
         """Rates by two passes of the network over the training set."""
         statistics = self._swept(epoch, lambda problem, p, label: class_statistics(p, label))
         limits = [class_thresholds(part) for part in statistics]
-        return keep_rates(self._swept(epoch, lambda problem, p, label: confident_counts(p, label, limits[0])))
+        return keep_rates(self._swept(epoch, lambda problem, p, label: confident_counts(p, label, limits[problem])))
 
     def _swept(self, epoch: int, count: Count) -> Tensor:
         """Sum of the counts of every training sample, seen by whichever process."""
