@@ -103,3 +103,14 @@ def shenzhen(root: Path) -> None:
         write_picture(root / f"CXR_png/CHNCXR_{n:04d}_{n % 2}.png", picture)
         if n > 2:
             write_picture(root / f"mask/CHNCXR_{n:04d}_{n % 2}_mask.png", mask())
+
+
+def jsrt(root: Path, training: int = 44, size: int = 32) -> None:
+    """Radiographs with three structures that overlap; forty of the training ones become the validation set."""
+    for n in range(training + 1):
+        part = "validation" if n == training else "training"
+        write_picture(root / part / "images" / f"case{n:03d}.png", photograph(size, size)[..., 0])
+        for k, structure in enumerate(("lung", "heart", "clavicle")):
+            outline = np.zeros((size, size), np.uint8)
+            outline[4 + k : size // 2 + 4 * k, 4 + n % 5 : -4] = 255
+            write_picture(root / part / structure / f"case{n:03d}.png", outline)

@@ -29,7 +29,7 @@ class SuperpixelRefinement:
     and falls when they begin to fit the wrong ones. So, at the end of every epoch in which the keep rates R hold in
     full:
 
-    1. When G has had no new maximum for ``patience`` epochs, the stage ends.
+    1. When G has had no new maximum for ``patience`` epochs, or after ``max_stage`` epochs, the stage ends.
     2. The sweep relabels the superpixels of largest loss that hold the share 1 - R (eq. 6 to 8); the changes become one
        round of the label store, which the next epoch's samples are read from.
     3. R := max(R, min(gamma R, cap)), since fewer labels are wrong now, and the next stage begins.
@@ -42,6 +42,8 @@ class SuperpixelRefinement:
         relabel: what relabels the training set.
         classes: names of the K foreground structures.
         patience: epochs without a new maximum that end a stage; the released code: 5.
+        max_stage: most epochs of a stage; None: no limit. The paper: none, in trainings of 200 epochs with 150 steps
+            each. In a short one the networks grow ever more certain, and G with it, to the end.
         gamma: factor of R, at least 1; the paper: 1.1.
         cap: largest R that gamma leads to: one number, or one per class, background first, or for multi-label one for
             the voxels outside of and one for those in a structure. The paper has none; the released code: 0.9 in and
@@ -74,6 +76,7 @@ class SuperpixelRefinement:
         classes: Sequence[str],
         *,
         patience: int = 5,
+        max_stage: int | None = None,
         gamma: float = 1.1,
         cap: float | Sequence[float] = 0.95,
         max_rounds: int | None = None,
@@ -84,6 +87,8 @@ class SuperpixelRefinement:
     ) -> None:
         if patience < 1:
             raise ValueError(f"patience must be at least 1 epoch, got {patience}.")
+        if max_stage is not None and max_stage < 1:
+            raise ValueError(f"max_stage must be at least 1 epoch, or None, got {max_stage}.")
         if not 1 <= gamma < math.inf:
             raise ValueError(f"gamma must be at least 1, got {gamma}.")
         if max_rounds is not None and max_rounds < 0:
@@ -97,9 +102,10 @@ class SuperpixelRefinement:
         labels = self.loss.keep_rates.shape[-1]
         if self.cap.shape not in ((), (labels,)) or not bool(((self.cap >= 0) & (self.cap <= 1)).all()):
             raise ValueError(f"cap must be a number in [0, 1], or one for each of {labels} labels; got {cap}.")
-        self.settings = {"patience": patience, "gamma": gamma, "cap": cap, "restart": restart}
+        self.settings = {"patience": patience, "max_stage": max_stage, "gamma": gamma, "cap": cap, "restart": restart}
         self.classes = tuple(classes)
-        self.patience, self.gamma, self.max_rounds = patience, gamma, max_rounds
+        self.patience, self.max_stage = patience, max_stage
+        self.gamma, self.max_rounds = gamma, max_rounds
         self.restart, self.at_end = restart, at_end
         self.networks, self.optimizer = networks, optimizer
         self.rounds = 0
@@ -123,8 +129,8 @@ class SuperpixelRefinement:
             return
         self.gaps.append(total / count)
         best = self.gaps.index(max(self.gaps))
-        last = engine.state.epoch == engine.state.max_epochs  # nobody would learn from a round
-        if last or len(self.gaps) - 1 - best < self.patience:
+        passed = len(self.gaps) - 1 - best >= self.patience or len(self.gaps) == self.max_stage
+        if not passed or engine.state.epoch == engine.state.max_epochs:  # nobody would learn from a last round
             return
         if self.rounds == self.max_rounds or (self.rounds > 0 and best == 0):
             self._end(engine)

@@ -88,6 +88,15 @@ def test_epochs_without_gap_and_with_a_falling_keep_rate_do_not_count(tmp_path: 
     assert training.sweep.epochs == [7]
 
 
+def test_a_stage_that_goes_on_rising_ends_in_time(tmp_path: Path) -> None:
+    training = Training(tmp_path, [float(n) for n in range(10)], max_stage=4)
+    training.run()
+    assert training.sweep.epochs == [4, 8]
+    training = Training(tmp_path / "unbounded", [float(n) for n in range(10)])
+    training.run()
+    assert training.sweep.epochs == []
+
+
 def test_no_round_after_the_last_epoch(tmp_path: Path) -> None:
     training = Training(tmp_path, RISE_AND_FALL)
     training.trainer(max_epochs=5).run()
@@ -241,6 +250,7 @@ def test_resumed_equals_uninterrupted(at: int, settings: dict[str, Any], tmp_pat
     ("settings", "message"),
     [
         ({"patience": 0}, "patience must be at least 1 epoch, got 0"),
+        ({"max_stage": 0}, "max_stage must be at least 1 epoch, or None, got 0"),
         ({"gamma": 0.9}, "gamma must be at least 1, got 0.9"),
         ({"cap": 1.2}, r"cap must be a number in \[0, 1\], or one for each of 2 labels; got 1.2"),
         ({"cap": [0.9] * 3}, "one for each of 2 labels"),
