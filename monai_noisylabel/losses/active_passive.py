@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .label_loss import ClassTotal, Falls
+from .falls import ClassTotal, Falls
 from .mean_absolute_error import MeanAbsoluteErrorLoss
 from .normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
 from .probabilities import ClassSums, Probabilities

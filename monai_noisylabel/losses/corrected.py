@@ -8,15 +8,20 @@ import torch
 from torch import Tensor
 
 from .cross_entropy import CrossEntropyLoss
-from .probabilities import ClassProbabilities, Probabilities, class_probabilities
-from .voxelwise import VoxelwiseLoss, loss_of_label, require_equation
+from .falls import AtLabel, ClassTotal, Falls
+from .probabilities import ClassProbabilities, ClassSums, Probabilities
+from .voxelwise import VoxelwiseLoss, require_equation
 
 __all__ = ["BackwardCorrectedLoss", "ForwardCorrectedLoss"]
+
+SMALLEST = 1e-30
+"""Noisy probabilities below it count as it: their reciprocals stay finite in float32."""
 
 
 class _CorrectedLoss(VoxelwiseLoss):
     """A loss of this family with a transition matrix; flags and reduction are the loss's."""
 
+    corrected = True
     transition: Tensor
 
     def __init__(self, transition: Tensor | Sequence[Sequence[float]], loss: VoxelwiseLoss | None = None) -> None:
@@ -25,22 +30,26 @@ class _CorrectedLoss(VoxelwiseLoss):
         self.loss = loss
         self.register_buffer("transition", _transition_matrix(transition))
 
+    def classes(self, logits: Tensor) -> ClassProbabilities:
+        """The probabilities of the clean classes, as many as the matrix has."""
+        classes = super().classes(logits)
+        if classes.count != len(self.transition):
+            raise ValueError(
+                f"The transition matrix is for {len(self.transition)} classes, the input has {classes.count}."
+            )
+        return classes
+
+    def class_total(self, classes: ClassSums) -> ClassTotal:
+        """That of the loss that is corrected."""
+        return self.loss.class_total(classes)
+
     def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """The loss that is corrected."""
         return self.loss.equation(label, total)
 
-    def voxel_loss(self, logits: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
-        """Weight times the corrected loss of every voxel, or the sum of that."""
-        classes, channels = len(self.transition), logits.shape[1]
-        if classes != max(channels, 2):
-            raise ValueError(f"The transition matrix is for {classes} classes, the input has {max(channels, 2)}.")
-        with torch.autocast(logits.device.type, enabled=False):
-            losses = self._corrected_class_losses(class_probabilities(logits))
-        return loss_of_label(losses, label, weight, summed=summed)
-
-    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
-        """The corrected loss (B, C, V) under each of the labels."""
-        raise NotImplementedError
+    def falls(self, label: Probabilities, total: Tensor) -> Falls:
+        """Those of the loss that is corrected."""
+        return self.loss.falls(label, total)
 
 
 class ForwardCorrectedLoss(_CorrectedLoss):
@@ -74,13 +83,12 @@ class ForwardCorrectedLoss(_CorrectedLoss):
         G. Patrini et al., Making deep neural networks robust to label noise: a loss correction approach, CVPR 2017.
 
     Deviation:
-        A noisy label's probability below the smallest normal float32 (1e-38) counts as that and has no gradient.
+        A noisy label's probability below 1e-30 counts as that and has no gradient.
     """
 
-    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
-        noisy = torch.matmul(self.transition.to(classes.p.dtype).t(), classes.p)
-        noisy = noisy.clamp(min=torch.finfo(noisy.dtype).tiny)
-        return self.loss.class_losses(ClassProbabilities(classes.count, noisy.log, lambda: noisy))
+    def classes(self, logits: Tensor) -> ClassProbabilities:
+        """The probabilities of the noisy classes."""
+        return _NoisyProbabilities(super().classes(logits), self.transition)
 
 
 class BackwardCorrectedLoss(_CorrectedLoss):
@@ -125,9 +133,60 @@ class BackwardCorrectedLoss(_CorrectedLoss):
             )
         self.register_buffer("inverse", torch.linalg.inv(self.transition))
 
-    def _corrected_class_losses(self, classes: ClassProbabilities) -> Tensor:
-        losses = self.loss.class_losses(classes)
-        return torch.matmul(self.inverse.to(losses.dtype), losses)
+    def shares(self, label: Tensor, dtype: torch.dtype) -> Tensor:
+        """The inverse's row of the label."""
+        rows = self.inverse.to(dtype).t()
+        return _columns(rows, label) if label.shape[1] == 1 else _product(rows, label)
+
+
+class _NoisyProbabilities(ClassProbabilities):
+    """Probabilities of the noisy classes, T^T p.
+
+    Args:
+        clean: p.
+        transition: T.
+    """
+
+    def __init__(self, clean: ClassProbabilities, transition: Tensor) -> None:
+        transition = transition.to(clean.p.dtype)
+        noisy = _product(transition.t(), clean.p)
+        super().__init__(clean.count, lambda: noisy.clamp(min=SMALLEST).log(), lambda: noisy.clamp(min=SMALLEST))
+        self.clean, self.transition, self.noisy = clean, transition, noisy
+
+    def of_label(self, label: Tensor) -> Probabilities:
+        """Those of the noisy labels, class indices (B, 1, V)."""
+        noisy = self.noisy.gather(1, label).clamp(min=SMALLEST)
+        return Probabilities(noisy.log, lambda: noisy)
+
+    def logit_gradient(self, falls: Falls, at_label: AtLabel, total: ClassTotal, out: Tensor | None) -> Tensor:
+        """The gradient by the logits of the clean classes, by way of their probabilities p."""
+        p, label = self.clean.p, at_label.label
+        if label.shape[1] == 1 and falls.by_total is None:
+            noisy = at_label.probabilities.p
+            fall = _by_noisy(falls.by_log_p, noisy)
+            slope = torch.addcmul(fall * noisy, _columns(self.transition, label), fall, value=-1)
+            return torch.mul(slope, p, out=out)
+        by_log_noisy = torch.zeros_like(p)
+        if total.fall is not None and falls.by_total is not None:
+            by_log_noisy.addcmul_(total.fall(self), falls.by_total)
+        slope = _product(self.transition, _by_noisy(at_label.take_from(by_log_noisy), self.p)).mul_(p)
+        return torch.addcmul(slope, p, slope.sum(1, keepdim=True), value=-1, out=out)
+
+
+def _by_noisy(by_log: Tensor, noisy: Tensor) -> Tensor:
+    """Derivatives by the noisy probabilities out of those by their logarithms; 0 where they count as the smallest."""
+    counts = torch.gt(noisy, SMALLEST, out=torch.empty_like(noisy))
+    return counts.mul_(by_log).div_(noisy)
+
+
+def _columns(matrix: Tensor, label: Tensor) -> Tensor:
+    """The matrix's column, (B, C, V), for every class index (B, 1, V)."""
+    return matrix.index_select(1, label.flatten()).unflatten(1, (len(label), -1)).transpose(0, 1)
+
+
+def _product(matrix: Tensor, classes: Tensor) -> Tensor:
+    with torch.autocast(classes.device.type, enabled=False):
+        return torch.matmul(matrix, classes)
 
 
 def _transition_matrix(transition: Tensor | Sequence[Sequence[float]]) -> Tensor:

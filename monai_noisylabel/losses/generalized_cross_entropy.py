@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .label_loss import Falls
+from .falls import Falls
 from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 

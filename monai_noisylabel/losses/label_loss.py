@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from .blocks import Block, blocks, cut
-from .probabilities import ClassSums, LabelAndOther, Probabilities, class_probabilities
+from .falls import AtLabel, ClassTotal, Falls
+from .probabilities import ClassProbabilities, ClassSums, LabelAndOther, Probabilities
 from .voxel_target import precise
 
-__all__ = ["ClassTotal", "Falls", "LabelEquation", "label_loss"]
-
-
-class ClassTotal(NamedTuple):
-    """A sum over the classes of f(log p_c), falling functions, which a loss may be normalised by."""
-
-    value: Tensor
-    """S, of shape (B, 1, V); 1 for a loss without."""
-    fall: Callable[[Probabilities], Tensor] | None = None
-    """-f'(log p_c), element by element."""
-    fall_sum: Tensor | None = None
-    """Its sum over the classes, to be broadcast to (B, 1, V)."""
-
-
-class Falls(NamedTuple):
-    """A loss of every voxel, and how fast it falls: its derivatives with the sign changed."""
-
-    value: Tensor
-    by_log_p: Tensor
-    by_total: Tensor | None = None
-    """None where the loss does not depend on a sum over the classes."""
-
-    def weighted(self, weight: Tensor | float | None) -> Falls:
-        """Those of the weight times the loss."""
-        if weight is None:
-            return self
-        by_total = None if self.by_total is None else weight * self.by_total
-        return Falls(weight * self.value, weight * self.by_log_p, by_total)
+__all__ = ["LabelEquation", "label_loss"]
 
 
 class LabelEquation(Protocol):
     """A loss that depends on the label's probability, and perhaps on one sum over the classes."""
+
+    corrected: bool
+    """Whether probabilities are not those of softmax, or labels not as given."""
+
+    def classes(self, logits: Tensor) -> ClassProbabilities:
+        """The probabilities of the classes."""
+        ...
+
+    def shares(self, label: Tensor, dtype: torch.dtype) -> Tensor:
+        """The label, as indices (B, 1, V) or each class's share in it (B, C, V)."""
+        ...
 
     def class_total(self, classes: ClassSums) -> ClassTotal:
         """The sum over the classes."""
         ...
 
     def equation(self, label: Probabilities, total: Tensor) -> Tensor:
-        """The loss of every voxel."""
+        """The loss, element by element."""
         ...
 
     def falls(self, label: Probabilities, total: Tensor) -> Falls:
@@ -59,40 +44,55 @@ class LabelEquation(Protocol):
 
 
 def label_loss(logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, *, summed: bool) -> Tensor:
-    r"""Weight times the loss of every voxel under softmax, for class indices, or the sum of that.
+    r"""Weight times the loss of every voxel, or the sum of that.
 
-    With u = log p_y and S the sum over classes of f(log p_c), the gradient of l(u, S) is written down directly,
+    With t_c the label's share of class c, u_c = log p_c, and S the sum over classes of f(u_c), the gradient of
+    the sum of t_c l(u_c, S) is written down directly,
 
-    .. math:: \partial l / \partial z_c = p_c (a - b \sum_k f_k) + b f_c - a [c = y],
-              \quad a = -\partial l / \partial u, \ b = -\partial l / \partial S, \ f_c = -f'(\log p_c),
+    .. math:: \frac{\partial L}{\partial z_c} = p_c \Big(\sum_k t_k a_k - b \sum_k f_k\Big) + b f_c - t_c a_c,
+              \quad a_c = -\frac{\partial l}{\partial u_c}, \ b = -\sum_c t_c \frac{\partial l}{\partial S},
+              \ f_c = -f'(u_c),
 
     together with the value, one block after the other. It is kept in one array of the size of the logits, which the
     backward pass hands over as its result (a second backward pass computes it again). Second derivatives, derivatives
-    by the weight, and compiled code take the plain equation instead.
+    by the label or the weight, and compiled code take the plain equation instead.
 
     Args:
         logits: any floating type; half precision is computed in float32. A single channel z means two classes with
             the logits 0 and z.
-        label: class indices, int64 or bool.
+        label: class indices, int64, or shares; for a single channel bool, or the share of the second class.
         weight: per voxel or per sample, or None.
         loss: the equation.
         summed: whether to return the sum over all voxels.
 
     Shape:
-        logits (B, C, V); label (B, 1, V); weight (B, 1, V) or (B, 1, 1); result (B, 1, V) or a scalar.
+        logits (B, C, V); label (B, 1, V) or (B, C, V); weight (B, 1, V) or (B, 1, 1); result (B, 1, V) or a scalar.
     """
     weight = None if weight is None else weight.to(precise(logits.dtype))
-    if torch.compiler.is_compiling() or (weight is not None and weight.requires_grad):
-        return _plain_loss(logits, label, weight, loss, summed)
+    if torch.compiler.is_compiling() or label.requires_grad or (weight is not None and weight.requires_grad):
+        value = _plain_losses(logits, label, weight, loss)
+        return value.sum() if summed else value
     return _LabelLoss.apply(logits, label, weight, loss, summed)
 
 
-def _plain_loss(logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, summed: bool) -> Tensor:
-    """The same as :func:`label_loss`, left to autograd."""
-    classes = class_probabilities(logits)
-    value = loss.equation(classes.of_label(label.long()), loss.class_total(classes).value)
-    value = value if weight is None else weight * value
-    return value.sum() if summed else value
+def _plain_losses(logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation) -> Tensor:
+    """Weight times loss, (B, 1, V), left to autograd."""
+    classes = loss.classes(logits)
+    label, total = _readable(label, logits, loss), loss.class_total(classes).value
+    if label.shape[1] == 1:
+        value = loss.equation(classes.of_label(label), total)
+    else:
+        value = (label * loss.equation(classes, total)).sum(1, keepdim=True)
+    return value if weight is None else weight * value
+
+
+def _readable(label: Tensor, logits: Tensor, loss: LabelEquation) -> Tensor:
+    """The label as the loss takes it: int64 indices (B, 1, V), or shares (B, C, V) of the probabilities' type."""
+    dtype = precise(logits.dtype)
+    if label.shape[1] == 1 and not label.is_floating_point():
+        return loss.shares(label.long(), dtype)
+    label = label.to(dtype)
+    return loss.shares(torch.cat([1 - label, label], 1) if label.shape[1] == 1 else label, dtype)
 
 
 class _LabelLoss(torch.autograd.Function):
@@ -115,7 +115,8 @@ class _LabelLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         logits, label, weight = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph: the gradient itself is to be differentiable
-            value = _plain_loss(logits, label, weight, ctx.loss, ctx.summed)
+            value = _plain_losses(logits, label, weight, ctx.loss)
+            value = value.sum() if ctx.summed else value
             return *torch.autograd.grad(value, logits, upstream, create_graph=True), None, None, None, None
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:  # handed over by an earlier call
@@ -129,57 +130,48 @@ def _losses(
     logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, gradient: Tensor | None
 ) -> Iterator[tuple[Block, Tensor]]:
     """Every block with its losses; their derivatives by the logits are written to ``gradient``."""
-    # two classes, but for indices that only gather checks without waiting for a device
-    two_classes = logits.shape[1] == 1 or (logits.shape[1] == 2 and logits.device.type == "cpu")
-    losses_of = _losses_of_two_classes if two_classes else _losses_of_classes
+    losses_of = _losses_of_two_classes if _two_classes(logits, label, loss) else _losses_of_classes
     for block in blocks(logits):
-        part = None if gradient is None else gradient[block]
-        yield block, losses_of(logits[block], label[block], cut(weight, block), loss, part)
+        part = logits[block], label[block], cut(weight, block)
+        yield block, _plain_losses(*part, loss) if gradient is None else losses_of(*part, loss, gradient[block])
+
+
+def _two_classes(logits: Tensor, label: Tensor, loss: LabelEquation) -> bool:
+    """Whether :func:`_losses_of_two_classes` serves: not for indices that gather must check, without waiting."""
+    checked = logits.shape[1] == 1 or (logits.shape[1] == 2 and logits.device.type == "cpu")
+    return checked and label.shape[1] == 1 and not label.is_floating_point() and not loss.corrected
 
 
 def _losses_of_classes(
-    logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, gradient: Tensor | None
+    logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, gradient: Tensor
 ) -> Tensor:
-    classes = class_probabilities(logits)
-    given, total = classes.of_label(label), loss.class_total(classes)
-    if gradient is None:
-        value = loss.equation(given, total.value)
-        return value if weight is None else weight * value
-    falls = loss.falls(given, total.value).weighted(weight)
-    class_falls = None if total.fall is None else total.fall(classes)
-    p = classes.take_p()
-    result = gradient if gradient.dtype == p.dtype else torch.empty_like(p)
-    torch.mul(p, _share_of_p(falls, total), out=result)
-    if class_falls is not None and falls.by_total is not None:
-        result.addcmul_(class_falls, falls.by_total)
-    result.scatter_add_(1, label, -falls.by_log_p)
-    if result is not gradient:
-        gradient.copy_(result)
+    classes, label = loss.classes(logits), _readable(label, logits, loss)
+    total = loss.class_total(classes)
+    if label.shape[1] == 1:
+        given, shares = classes.of_label(label), weight
+    else:
+        given, shares = classes, label if weight is None else weight * label
+    at_label = AtLabel(label, given, loss.falls(given, total.value).weighted(shares))
+    falls = at_label.falls if label.shape[1] == 1 else at_label.falls.summed()
+    fits = gradient.dtype == falls.value.dtype and gradient.shape[1] == classes.count
+    result = classes.logit_gradient(falls, at_label, total, gradient if fits else None)
+    if not fits:
+        gradient.copy_(result[:, -gradient.shape[1] :])
     return falls.value
 
 
 def _losses_of_two_classes(
-    logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, gradient: Tensor | None
+    logits: Tensor, label: Tensor, weight: Tensor | None, loss: LabelEquation, gradient: Tensor
 ) -> Tensor:
-    """The same out of the difference of the two logits: nothing has to be gathered."""
+    """The same for class indices, out of the difference of the two logits: nothing has to be gathered."""
     logits = logits.to(precise(logits.dtype))
     side = label.to(logits.dtype).mul_(2).sub_(1)
     classes = LabelAndOther((logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]) * side)
     given, total = classes.label, loss.class_total(classes)
-    if gradient is None:
-        value = loss.equation(given, total.value)
-        return value if weight is None else weight * value
     falls = loss.falls(given, total.value).weighted(weight)
-    fall = torch.addcmul(falls.by_log_p, given.p, _share_of_p(falls, total), value=-1)
+    fall = torch.addcmul(falls.by_log_p, given.p, falls.share_of_p(total), value=-1)
     if total.fall is not None and falls.by_total is not None:
         fall.addcmul_(total.fall(given), falls.by_total, value=-1)
     torch.mul(fall, side, out=gradient[:, :1])
     torch.neg(gradient[:, :1], out=gradient[:, -1:])
     return falls.value
-
-
-def _share_of_p(falls: Falls, total: ClassTotal) -> Tensor:
-    """What p_c is multiplied by in the gradient: a - b sum of f_k."""
-    if total.fall_sum is None or falls.by_total is None:
-        return falls.by_log_p
-    return torch.addcmul(falls.by_log_p, total.fall_sum, falls.by_total, value=-1)

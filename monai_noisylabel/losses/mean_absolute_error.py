@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .label_loss import Falls
+from .falls import Falls
 from .probabilities import Probabilities
 from .voxelwise import VoxelwiseLoss
 

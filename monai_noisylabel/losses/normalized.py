@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .falls import ClassTotal, Falls
 from .generalized_cross_entropy import require_exponent
-from .label_loss import ClassTotal, Falls
 from .probabilities import ClassSums, Probabilities
 from .voxelwise import VoxelwiseLoss
 
@@ -126,7 +126,7 @@ class NormalizedGeneralizedCrossEntropyLoss(VoxelwiseLoss):
         inverse = total.reciprocal()
         by_log_p = label.power(self.q) * inverse
         value = (inverse - by_log_p).div_(self.q)
-        return Falls(value, by_log_p, inverse.mul_(value))
+        return Falls(value, by_log_p, inverse * value)
 
     def _power(self, classes: Probabilities) -> Tensor:
         return classes.power(self.q)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .falls import AtLabel, ClassTotal, Falls
 from .voxel_target import precise
 
 __all__ = ["ClassProbabilities", "ClassSums", "LabelAndOther", "Probabilities", "class_probabilities"]
@@ -44,12 +45,6 @@ class Probabilities:
             self._powers[1] = self._make_p()
         return self.power(1)
 
-    def take_p(self) -> Tensor:
-        """The probabilities in the place of their logarithms, which are lost."""
-        if self._log_p is None or 1 in self._powers:
-            return self.p
-        return self._log_p.mul_(1 / math.log(2)).exp2_()
-
     def power(self, q: float) -> Tensor:
         """p^q, as a power of 2: torch's CPU kernels take less than half the time of exp for it."""
         if q not in self._powers:
@@ -69,7 +64,7 @@ class ClassSums(Protocol):
 
 
 class ClassProbabilities(Probabilities):
-    """Probabilities of all classes, (B, C, V).
+    """Probabilities of all classes, (B, C, V), under softmax.
 
     Args:
         count: number of classes.
@@ -88,6 +83,27 @@ class ClassProbabilities(Probabilities):
     def of_label(self, label: Tensor) -> Probabilities:
         """Those of the labels, class indices (B, 1, V)."""
         return Probabilities(lambda: self.log_p.gather(1, label), lambda: self.p.gather(1, label))
+
+    def logit_gradient(self, falls: Falls, at_label: AtLabel, total: ClassTotal, out: Tensor | None) -> Tensor:
+        """The gradient by the logits, (B, C, V); the probabilities must not be used after it.
+
+        Args:
+            falls: those of the loss, (B, 1, V).
+            at_label: those where the label is.
+            total: the sum over the classes that the loss is normalised by.
+            out: where to write the gradient, if that has its type and form.
+        """
+        class_falls = None if total.fall is None else total.fall(self)
+        gradient = torch.mul(self._take_p(), falls.share_of_p(total), out=out)
+        if class_falls is not None and falls.by_total is not None:
+            gradient.addcmul_(class_falls, falls.by_total)
+        return at_label.take_from(gradient)
+
+    def _take_p(self) -> Tensor:
+        """The probabilities in the place of their logarithms, which are lost."""
+        if self._log_p is None or 1 in self._powers:
+            return self.p
+        return self._log_p.mul_(1 / math.log(2)).exp2_()
 
 
 class LabelAndOther:

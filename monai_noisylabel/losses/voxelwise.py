@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.loss import _Loss
 
-from .label_loss import ClassTotal, Falls, label_loss
+from .falls import ClassTotal, Falls
+from .label_loss import label_loss
 from .probabilities import ClassProbabilities, ClassSums, Probabilities, class_probabilities
 from .voxel_target import TargetFlags
 
-__all__ = ["VoxelwiseLoss", "loss_of_label", "require_equation", "require_reduction", "weighted_mean"]
+__all__ = ["VoxelwiseLoss", "require_equation", "require_reduction", "weighted_mean"]
 
 
 class VoxelwiseLoss(_Loss):
@@ -68,6 +69,16 @@ class VoxelwiseLoss(_Loss):
         super().__init__(reduction=require_reduction(reduction))
         self.flags = TargetFlags(include_background, to_onehot_y, sigmoid, softmax)
 
+    corrected = False
+
+    def classes(self, logits: Tensor) -> ClassProbabilities:
+        """The probabilities that the loss is a function of: softmax; of 0 and z for a single channel z."""
+        return class_probabilities(logits)
+
+    def shares(self, label: Tensor, dtype: torch.dtype) -> Tensor:
+        """The label that the loss is taken with, class indices (B, 1, V) or shares (B, C, V): as given."""
+        return label
+
     def equation(self, label: Probabilities, total: Tensor) -> Tensor:
         """The loss, element by element.
 
@@ -99,7 +110,7 @@ class VoxelwiseLoss(_Loss):
             logits, label = logits.flatten(1)[:, None], label.flatten(1)[:, None]
             if weight is not None and weight.shape[2] > 1:
                 weight = weight.expand(-1, channels, -1).flatten(1)[:, None]
-        value = self.voxel_loss(logits, label, weight, summed=self.reduction != "none")
+        value = label_loss(logits, label, weight, self, summed=self.reduction != "none")
         if self.reduction == "none":
             return value.view(len(logits), channels if self.flags.sigmoid else 1, *input.shape[2:])
         if self.reduction == "sum":
@@ -108,46 +119,10 @@ class VoxelwiseLoss(_Loss):
             return value / (len(logits) * logits.shape[2])
         return value / _positive_or_1(weight.expand(-1, 1, logits.shape[2]).sum())
 
-    def voxel_loss(self, logits: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
-        """Weight times the loss of every voxel under softmax, (B, 1, V), or the sum of that.
-
-        Args:
-            logits: (B, C, V), or one channel z of two classes with the logits 0 and z.
-            label: class indices (B, 1, V), or soft labels like the logits.
-            weight: (B, 1, V), (B, 1, 1) or None.
-            summed: whether to sum over all voxels.
-        """
-        if label.shape[1] == 1 and not label.is_floating_point():
-            return label_loss(logits, label, weight, self, summed=summed)
-        return loss_of_label(self.class_losses(class_probabilities(logits)), label, weight, summed=summed)
-
-    def class_losses(self, classes: ClassProbabilities) -> Tensor:
-        """The loss (B, C, V) that every voxel would have under each of the labels."""
-        return self.equation(classes, self.class_total(classes).value)
-
     def extra_repr(self) -> str:
         """The settings, as printed."""
         settings: dict[str, Any] = {**vars(self.flags), "reduction": self.reduction}
         return ", ".join(f"{name}={value}" for name, value in settings.items())
-
-
-def loss_of_label(losses: Tensor, label: Tensor, weight: Tensor | None, *, summed: bool) -> Tensor:
-    """Weight times the loss with the given label, out of the losses with each of the labels; or the sum of that.
-
-    Args:
-        losses: (B, C, V).
-        label: class indices (B, 1, V), soft labels (B, C, V), or (B, 1, V) the share of the second of two classes.
-        weight: (B, 1, V), (B, 1, 1) or None.
-        summed: whether to sum over all voxels.
-    """
-    if label.shape[1] > 1:
-        value = (label * losses).sum(1, keepdim=True)
-    elif label.is_floating_point():
-        value = torch.lerp(losses[:, :1], losses[:, 1:], label.to(losses.dtype))
-    else:
-        value = losses.gather(1, label.long())
-    value = value if weight is None else weight * value
-    return value.sum() if summed else value
 
 
 def require_equation(loss: object) -> VoxelwiseLoss:
@@ -156,7 +131,7 @@ def require_equation(loss: object) -> VoxelwiseLoss:
     Raises:
         TypeError: if it is not of this family, or corrected.
     """
-    if not isinstance(loss, VoxelwiseLoss) or type(loss).voxel_loss is not VoxelwiseLoss.voxel_loss:
+    if not isinstance(loss, VoxelwiseLoss) or loss.corrected:
         raise TypeError(
             f"{type(loss).__name__} cannot be a part of another loss: give one of this package's voxel-wise losses "
             "that is not itself corrected."

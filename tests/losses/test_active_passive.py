@@ -38,7 +38,8 @@ def test_settings_of_the_parts_are_passed_on() -> None:
 
 def test_robust_sums_are_constant_over_the_labels() -> None:
     # C = 3: NCE 1, MAE 4
-    summed = losses.NCEandMAELoss(alpha=2, beta=0.5).class_losses(class_probabilities(LOGITS.double())).sum(1)
+    loss, classes = losses.NCEandMAELoss(alpha=2, beta=0.5), class_probabilities(LOGITS.double())
+    summed = loss.equation(classes, loss.class_total(classes).value).sum(1)
     torch.testing.assert_close(summed, torch.full_like(summed, 2 * 1 + 0.5 * 4))
 
 

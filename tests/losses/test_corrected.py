@@ -12,6 +12,7 @@ from monai_noisylabel.losses import (
     ForwardCorrectedLoss,
     GeneralizedCrossEntropyLoss,
     NormalizedCrossEntropyLoss,
+    SymmetricCrossEntropyLoss,
 )
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
@@ -25,22 +26,46 @@ BOTH = pytest.mark.parametrize("corrected", [ForwardCorrectedLoss, BackwardCorre
 
 
 @BOTH
-@pytest.mark.parametrize(
-    "loss", [CrossEntropyLoss(), GeneralizedCrossEntropyLoss(), NormalizedCrossEntropyLoss()], ids=str
-)
+@PLAIN
 def test_without_noise_nothing_is_corrected(
     corrected: type[ForwardCorrectedLoss | BackwardCorrectedLoss], loss: VoxelwiseLoss
 ) -> None:
     torch.testing.assert_close(corrected(torch.eye(3), loss)(LOGITS, TARGET), loss(LOGITS, TARGET))
 
 
-@pytest.mark.parametrize(
-    "loss", [CrossEntropyLoss(), GeneralizedCrossEntropyLoss(), NormalizedCrossEntropyLoss()], ids=str
-)
+@PLAIN
 def test_backward_correction_is_unbiased(loss: VoxelwiseLoss) -> None:
     # the expected corrected loss under a clean label i: row i of T as a soft noisy label
     noisy = TRANSITION[TARGET[:, 0]].movedim(-1, 1)
     torch.testing.assert_close(BackwardCorrectedLoss(TRANSITION, loss)(LOGITS, noisy), loss(LOGITS, TARGET))
+
+
+@BOTH
+@PLAIN
+@pytest.mark.parametrize("sigmoid", [False, True])
+def test_derivatives(
+    corrected: type[ForwardCorrectedLoss | BackwardCorrectedLoss], loss: VoxelwiseLoss, sigmoid: bool
+) -> None:
+    # with a sum over the classes and without, by index and by share, one logit and several
+    logits = LOGITS[..., :3].clone().requires_grad_()
+    transition = TRANSITION if not sigmoid else torch.tensor([[0.9, 0.1], [0.3, 0.7]])
+    corrected_loss = corrected(transition, type(loss)(sigmoid=sigmoid))
+    one_hot = torch.cat([c == TARGET for c in range(3)], 1)
+    for label in (TARGET, one_hot, 0.8 * one_hot + 0.1):
+        assert torch.autograd.gradcheck(lambda z, y=label: corrected_loss(z, y[..., :3]), logits)
+
+
+@pytest.mark.parametrize(
+    "loss", [CrossEntropyLoss(), SymmetricCrossEntropyLoss(), NormalizedCrossEntropyLoss()], ids=str
+)
+def test_labels_that_the_matrix_excludes_have_no_gradient(loss: VoxelwiseLoss) -> None:
+    # no noisy label 0 ever comes from class 2, of which the network is certain
+    logits = torch.tensor([-300.0, -300.0, 300.0]).view(1, 3, 1).requires_grad_()
+    target = torch.zeros(1, 1, 1, dtype=torch.int64)
+    for label in (target, torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1)):
+        value = ForwardCorrectedLoss(TRANSITION, loss)(logits, label)
+        assert value.isfinite()
+        assert not torch.autograd.grad(value, logits)[0].any()
 
 
 def test_forward_correction_has_its_minimum_at_the_clean_posterior() -> None:

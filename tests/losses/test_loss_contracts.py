@@ -5,6 +5,7 @@ A new loss is found by itself; one that cannot be built without arguments needs 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import math
@@ -18,6 +19,7 @@ from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from monai_noisylabel import losses
+from monai_noisylabel.losses.probabilities import Probabilities
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
 APART = {"CoTeachingLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss", "TriNetworkLoss"}
@@ -249,6 +251,7 @@ class TestPrecision:
         soft = (0.8 * one_hot(target) + 0.1).double().requires_grad_()
         weight = weights((2, 2)).double().requires_grad_()
         loss = build(name).double()
+        assert torch.autograd.gradcheck(loss, (logits, soft))
         assert torch.autograd.gradcheck(loss, (logits, soft, weight))
         assert torch.autograd.gradcheck(lambda z, w: loss(z, target, w), (logits, weight))
 
@@ -259,6 +262,17 @@ class TestPrecision:
         kept = first.clone()
         assert torch.equal(torch.autograd.grad(2 * value, logits)[0], 2 * kept)
         assert torch.equal(first, kept)
+
+    def test_no_block_outlives_its_turn(self, name: str) -> None:
+        # a cycle of references would keep all blocks until the garbage collector comes by
+        logits, target = batch((5, 7))
+        gc.collect()
+        gc.disable()
+        try:
+            gradient(build(name)(logits, target), logits)
+            assert not [one for one in gc.get_objects() if isinstance(one, Probabilities)]
+        finally:
+            gc.enable()
 
     def test_blocks_do_not_show(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         logits, target = batch((5, 7))
