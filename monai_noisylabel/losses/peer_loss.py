@@ -13,6 +13,7 @@ from torch.nn.modules.loss import _Loss
 from monai_noisylabel.selection import Scope, as_keep_rates, class_balanced_mean, forget_rates, small_loss_weight
 
 from .cross_entropy import CrossEntropyLoss
+from .label_loss import label_loss
 from .peer_logits import peer_logits
 from .voxel_target import TargetFlags
 from .voxelwise import require_reduction
@@ -34,7 +35,7 @@ def peer_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     Shape:
         logits (B, C, K, V), label (B, K, V), as :class:`PeerLoss` hands them out; result (B, K, V).
     """
-    value = _CROSS_ENTROPY.voxel_loss(logits.flatten(2), label.flatten(1)[:, None], None, summed=False)
+    value = label_loss(logits.flatten(2), label.flatten(1)[:, None], None, _CROSS_ENTROPY, summed=False)
     return value.view(label.shape)
 
 
