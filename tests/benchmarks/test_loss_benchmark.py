@@ -1,13 +1,17 @@
 """Every loss, forward and backward, against torch's cross entropy and PyMIC's losses of the same name.
 
 Times are processor times of one thread, the least of several runs that alternate with the other side's, so that
-what else the machine does stays out. Memory is the peak of what the allocator handed out, beyond the inputs.
+what else the machine does stays out. It does not quite: our blocks live in the caches, which other processes share,
+while torch's cross entropy streams through memory; beside other work on every core all ratios rise by a tenth to a
+fifth. Fresh pages, which the system has to clear, are kept out on both sides; cross entropy, which needs two or three
+times the memory, would pay more for them. Memory is the peak of what the allocator handed out, beyond the inputs.
 PyMIC 0.6.2 takes part where it can be imported: ``pip install --no-deps --target DIR pymic==0.6.2`` and
 ``PYTHONPATH=DIR``.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +27,7 @@ from monai_noisylabel import losses
 pytestmark = pytest.mark.benchmark
 
 SHAPES = [(8, 2, 224, 224), (2, 4, 96, 96, 96)]
-MEMBERS: dict[str, Callable[[], nn.Module]] = {
+MEMBERS: dict[str, Callable[..., nn.Module]] = {
     "CrossEntropyLoss": losses.CrossEntropyLoss,
     "GeneralizedCrossEntropyLoss": losses.GeneralizedCrossEntropyLoss,
     "GeneralizedCrossEntropyLoss, truncated": lambda: losses.GeneralizedCrossEntropyLoss(truncation=0.5),
@@ -36,6 +40,8 @@ MEMBERS: dict[str, Callable[[], nn.Module]] = {
     "NCEandRCELoss": losses.NCEandRCELoss,
     "NGCEandMAELoss": losses.NGCEandMAELoss,
     "NGCEandRCELoss": losses.NGCEandRCELoss,
+    "ForwardCorrectedLoss": losses.ForwardCorrectedLoss,
+    "BackwardCorrectedLoss": losses.BackwardCorrectedLoss,
     "NoiseRobustDiceLoss": losses.NoiseRobustDiceLoss,
     "TLoss": losses.TLoss,
 }
@@ -45,21 +51,8 @@ PYMIC = {
     "MeanAbsoluteErrorLoss": ("pymic.loss.seg.mse", "MAELoss"),
     "NoiseRobustDiceLoss": ("pymic.loss.seg.dice", "NoiseRobustDiceLoss"),
 }
-MEMORY_RATIO = 1.3
-TIME_RATIOS = (1.9, 1.6)
-"""Limits by shape; the aim is 1.6. Two classes leave little to share what is done once per voxel."""
-SLOWER = {
-    "GeneralizedCrossEntropyLoss": (2.0, 1.6),
-    "GeneralizedCrossEntropyLoss, truncated": (2.2, 1.6),
-    "NormalizedCrossEntropyLoss": (2.0, 1.6),
-    "NormalizedGeneralizedCrossEntropyLoss": (2.3, 1.8),
-    "NCEandMAELoss": (2.4, 1.8),
-    "NCEandRCELoss": (2.4, 1.8),
-    "NGCEandMAELoss": (2.8, 2.1),
-    "NGCEandRCELoss": (2.8, 2.1),
-    "NoiseRobustDiceLoss": (2.5, 2.2),
-}
-"""Members that need more, so that they do not get slower still."""
+TIME_RATIO, MEMORY_RATIO = 1.6, 1.3
+"""The most that a member may take of what torch's cross entropy takes."""
 
 Step = Callable[[], None]
 
@@ -72,6 +65,15 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _heap_is_kept() -> None:
+    """Freed memory stays with the process: else one side or the other has fresh pages to clear, by chance."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        if mallopt is not None:
+            mallopt(threshold, 2**30)
+
+
 @pytest.fixture(params=SHAPES, ids=str)
 def batch(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     """Logits and class indices."""
@@ -79,6 +81,12 @@ def batch(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
     logits = torch.randn(request.param, generator=generator, requires_grad=True)
     samples, classes, *space = request.param
     return logits, torch.randint(0, classes, (samples, 1, *space), generator=generator)
+
+
+def build(name: str, classes: int) -> nn.Module:
+    if "Corrected" in name:
+        return MEMBERS[name](0.9 * torch.eye(classes) + 0.1 / classes)
+    return MEMBERS[name]()
 
 
 def step(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> Step:
@@ -92,7 +100,7 @@ def torch_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target[:, 0])
 
 
-def seconds(ours: Step, theirs: Step, runs: int = 25) -> tuple[float, float]:
+def seconds(ours: Step, theirs: Step, runs: int = 40) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
         for run, taken in zip((ours, theirs), times, strict=True):
@@ -129,10 +137,10 @@ def compare(name: str, other: str, ours: Step, theirs: Step, capsys: pytest.Capt
 def test_against_cross_entropy_of_torch(
     name: str, batch: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours, theirs = step(MEMBERS[name](), *batch), step(torch_cross_entropy, *batch)
+    ours, theirs = step(build(name, batch[0].shape[1]), *batch), step(torch_cross_entropy, *batch)
     time_ratio, memory_ratio = compare(name, "torch", ours, theirs, capsys)
     assert memory_ratio <= MEMORY_RATIO
-    assert time_ratio <= SLOWER.get(name, TIME_RATIOS)[SHAPES.index(tuple(batch[0].shape))]
+    assert time_ratio <= TIME_RATIO
 
 
 @pytest.mark.parametrize("prepared", [False, True], ids=["indices given", "one-hot prepared"])
@@ -149,12 +157,11 @@ def test_against_pymic(
     def pymic_loss(logits: Tensor, target: Tensor) -> Tensor:
         return other({"prediction": logits, "ground_truth": one_hot if prepared else one_hot_of(target, logits)})
 
-    ours, theirs = step(MEMBERS[name](), logits, target), step(pymic_loss, logits, target)
+    ours, theirs = step(build(name, logits.shape[1]), logits, target), step(pymic_loss, logits, target)
     other_name = "PyMIC, one-hot prepared" if prepared else "PyMIC"
     time_ratio, memory_ratio = compare(name, other_name, ours, theirs, capsys)
     assert memory_ratio < 1
-    # the plainest of all, whose one cost here is the gathering that a prepared label saves PyMIC
-    assert time_ratio < (1.5 if prepared and name == "MeanAbsoluteErrorLoss" else 1)
+    assert time_ratio < 1
 
 
 def one_hot_of(target: Tensor, logits: Tensor) -> Tensor:
