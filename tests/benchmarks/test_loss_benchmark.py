@@ -2,9 +2,10 @@
 
 Times are processor times of one thread, the least of several runs that alternate with the other side's, so that
 what else the machine does stays out. It does not quite: our blocks live in the caches, which other processes share,
-while torch's cross entropy streams through memory; beside other work on every core all ratios rise by a tenth to a
-fifth. Fresh pages, which the system has to clear, are kept out on both sides; cross entropy, which needs two or three
-times the memory, would pay more for them. Memory is the peak of what the allocator handed out, beyond the inputs.
+while torch's cross entropy streams through memory. Beside other work on every core the ratios rise, by up to a
+quarter for the sums with the most temporaries, which then miss the limit. Fresh pages, which the system has to clear,
+are kept out on both sides; cross entropy, which needs two or three times the memory, would pay more for them.
+Memory is the peak of what the allocator handed out, beyond the inputs.
 PyMIC 0.6.2 takes part where it can be imported: ``pip install --no-deps --target DIR pymic==0.6.2`` and
 ``PYTHONPATH=DIR``.
 """
