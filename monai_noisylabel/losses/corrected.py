@@ -156,7 +156,7 @@ class _NoisyProbabilities(ClassProbabilities):
     def of_label(self, label: Tensor) -> Probabilities:
         """Those of the noisy labels, class indices (B, 1, V)."""
         noisy = self.noisy.gather(1, label).clamp(min=SMALLEST)
-        return Probabilities(noisy.log, lambda: noisy)
+        return Probabilities(noisy.log, noisy)
 
     def logit_gradient(self, falls: Falls, at_label: AtLabel, total: ClassTotal, out: Tensor | None) -> Tensor:
         """The gradient by the logits of the clean classes, by way of their probabilities p."""

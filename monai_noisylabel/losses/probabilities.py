@@ -23,13 +23,13 @@ class Probabilities:
 
     Args:
         log_p: gives the logarithms.
-        p: gives the probabilities, if they are wanted and the logarithms were not.
+        p: gives the probabilities, if they are wanted and the logarithms were not; or they themselves.
     """
 
-    def __init__(self, log_p: Callable[[], Tensor], p: Callable[[], Tensor]) -> None:
-        self._make_log_p, self._make_p = log_p, p
+    def __init__(self, log_p: Callable[[], Tensor], p: Callable[[], Tensor] | Tensor) -> None:
+        self._make_log_p, self._make_p = log_p, None if isinstance(p, Tensor) else p
         self._log_p: Tensor | None = None
-        self._powers: dict[float, Tensor] = {}
+        self._powers: dict[float, Tensor] = {1: p} if isinstance(p, Tensor) else {}
 
     @property
     def log_p(self) -> Tensor:
@@ -41,7 +41,7 @@ class Probabilities:
     @property
     def p(self) -> Tensor:
         """The probabilities."""
-        if self._log_p is None and 1 not in self._powers:
+        if self._make_p is not None and self._log_p is None and 1 not in self._powers:
             self._powers[1] = self._make_p()
         return self.power(1)
 

@@ -354,5 +354,4 @@ def test_compiled_code_is_not_cut_into_blocks(name: str, monkeypatch: pytest.Mon
 
     torch._dynamo.reset()
     torch.compile(build(name), fullgraph=True, backend=record)(logits, target)
-    assert "softmax" in graphs[0].code
-    assert graphs[0].code.count("softmax") == 1
+    assert graphs[0].code.count("softmax(") == 1

@@ -54,6 +54,9 @@ def test_only_what_is_asked_for_is_computed() -> None:
     assert MeanAbsoluteErrorLoss().equation(one, torch.ones(())).item() == 1.5
     assert MeanAbsoluteErrorLoss().falls(one, torch.ones(())).by_log_p.item() == 0.5
     assert ReverseCrossEntropyLoss(clip=math.exp(-4)).falls(one, torch.ones(())).value.item() == pytest.approx(3)
+    # or not even that
+    given = Probabilities(refused, torch.tensor(0.25))
+    assert given.p.item() == 0.25
     # out of logarithms that are there already
     other = Probabilities(lambda: torch.tensor(0.25).log(), refused)
     assert other.log_p.item() == pytest.approx(-math.log(4))
