@@ -171,11 +171,16 @@ def doubting_sweep(samples: Sequence[dict[str, Any]]) -> Evaluator:
     return fake_evaluator(batches, lambda engine, batch: [{"pred": sample["logits"]} for sample in batch])
 
 
-def rates_of_share(rank: int, source: str, shares: Sequence[Sequence[int]]) -> list[float]:
-    """Keep rates that a rank ends with: the sweep sees its share, the dataset is the same for all."""
-    loss = CoTeachingLoss(num_classes=3)
-    dataset = Dataset([doubted(case) for share in shares for case in share], Compose([]))
+def rates_of_share(rank: int, source: str, shares: Sequence[Sequence[int]]) -> tuple[list[float], list[str]]:
+    """Keep rates that a rank ends with, and the cases it read from the dataset of all; the sweep sees its share."""
+    loss, read = CoTeachingLoss(num_classes=3), []
+
+    def note(item: dict[str, Any]) -> dict[str, Any]:
+        read.append(item["case"])
+        return item
+
+    dataset = Dataset([doubted(case) for share in shares for case in share], Compose([note]))
     sweep = doubting_sweep([doubted(case) for case in shares[rank]])
     handler = KeepRates(loss, source, classes=["a", "b"], num_classes=3, sweep=sweep, dataset=dataset, warm_up=1)
     fake_trainer(2, [handler]).run()
-    return loss.keep_rates.tolist()
+    return loss.keep_rates.tolist(), read

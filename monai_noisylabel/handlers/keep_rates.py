@@ -152,6 +152,13 @@ class KeepRates:
         engine.state.metrics.update({f"keep_rate/{name}": rate for name, rate in zip(self.names, rates, strict=True)})
         if self.due(engine.state.epoch, engine.state.max_epochs):
             self._set(self.estimate(engine.state.epoch), f"estimated after epoch {engine.state.epoch}")
+            doubted = self.loss.keep_rates.flatten() < 0.5
+            if doubted.any() and is_main():
+                names = [name for name, low in zip(self.names, doubted.tolist(), strict=True) if low]
+                logger.warning(
+                    f"Most voxels labelled {', '.join(names)} are taken to be wrong. Either they are, or the network "
+                    "has learned too little to judge them: then raise warm_up."
+                )
 
     def count(self) -> Tensor:
         """Rates from the clean labels of all training cases.

@@ -9,14 +9,13 @@ PyMIC 0.6.2 takes part where it can be imported: ``pip install --no-deps --targe
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from measuring import Step, peak_bytes, seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from monai_noisylabel import losses
 
@@ -61,8 +60,6 @@ SLOWER = {
 }
 """Members that need more, so that they do not get slower still."""
 
-Step = Callable[[], None]
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -90,28 +87,6 @@ def step(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tenso
 
 def torch_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target[:, 0])
-
-
-def seconds(ours: Step, theirs: Step, runs: int = 25) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for run, taken in zip((ours, theirs), times, strict=True):
-            start = time.process_time()
-            run()
-            taken.append(time.process_time() - start)
-    return min(times[0]), min(times[1])
-
-
-def peak_bytes(run: Step) -> int:
-    run()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        run()
-    held = peak = 0
-    for event in profiled.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 def compare(name: str, other: str, ours: Step, theirs: Step, capsys: pytest.CaptureFixture[str]) -> tuple[float, float]:

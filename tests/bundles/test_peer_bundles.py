@@ -91,7 +91,9 @@ def outcome(folder: Path) -> dict[str, Any]:
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(phantom: Path, tmp_path: Path) -> None:
     """Interrupted after two epochs: the rates of the first estimate count, and others are to come."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    training_workflow("jocor", whole, phantom, **SHORT).run()
+    uninterrupted = training_workflow("jocor", whole, phantom, **SHORT)
+    uninterrupted.run()
+    assert part(uninterrupted, "loss").epoch == 3  # follows the training, from 0
     interrupted = training_workflow("jocor", parts, phantom, **SHORT)
 
     def stop() -> None:
