@@ -57,6 +57,7 @@ def run(folder: Path, items: Sequence[dict[str, Any]], rates: Any, over_set: boo
     relabel = relabelling(store, loss, over_set)
     relabel.kept = kept
     superpixel_sweep(items, relabel).run(global_epoch=7)
+    assert relabel._cases == [], "nothing is kept in memory between sweeps"
     store.commit("test")
     return store, {change.case: change for change in relabel.changes}
 
