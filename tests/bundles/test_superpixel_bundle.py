@@ -208,6 +208,7 @@ def test_colour_and_overlapping_structures(name: str, write: Callable[[Path], No
     assert len(published) == 2 * structures
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_refine_as_one(tmp_path: Path) -> None:
     """With a learning rate of 0, and shares that hold in every image, both have the same gaps and the same round.

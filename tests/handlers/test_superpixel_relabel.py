@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from handler_fakes import superpixel_sweep
+from handler_fakes import fake_trainer, superpixel_sweep
 from monai.data import MetaTensor
 from torch import Tensor
 from two_processes import run_on_two
 
 from monai_noisylabel.correction import relabel_superpixels
 from monai_noisylabel.data import LabelStore
-from monai_noisylabel.handlers import SuperpixelRelabel
+from monai_noisylabel.handlers import SuperpixelRefinement, SuperpixelRelabel
 from monai_noisylabel.losses import SuperpixelLoss
 
 PAIRS = torch.arange(1, 6).repeat_interleave(2).view(1, 1, 10)
@@ -218,20 +218,33 @@ def test_structures_that_are_kept_neither_lose_nor_win_voxels(tmp_path: Path) ->
 
 
 @pytest.mark.distributed
-def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    alone, changes = run(tmp_path / "one", case_items(), 14 / 15, per_class=False)
-    assert stored(alone) == {"c": "0000111111"}  # one of fifteen superpixels, of equal losses the last one
+def test_two_processes_refine_as_one(tmp_path: Path) -> None:
     shares = [["a", "c"], ["b", "a"]]  # the second one is padded with the first case
-    found = run_on_two(sweep_share, str(tmp_path / "two"), shares)
-    together = LabelStore(tmp_path / "two")
-    assert found[0] == found[1] == [(name, change.changed) for name, change in changes.items()]
-    assert together.staged() == ["c"]
-    together.commit("test")
-    assert stored(together) == stored(alone)
+    alone = refined_share(0, str(tmp_path / "one"), [["a", "b", "c"]], [(6.0, 3)])
+    assert alone == {"superpixel_gap": 2.0, "labels_relabel": 1}  # one of fifteen superpixels
+    found = run_on_two(refined_share, str(tmp_path / "two"), shares, [(1.0, 1), (5.0, 2)])
+    assert found == [alone, alone]
+    one, two = LabelStore(tmp_path / "one"), LabelStore(tmp_path / "two")
+    assert one.round == two.round == 1
+    assert two.staged() == []
+    assert stored(two) == stored(one) == {"c": "0000111111"}
+    assert two.record(1)["parameters"] == one.record(1)["parameters"]
 
 
-def sweep_share(rank: int, folder: str, shares: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
+def refined_share(
+    rank: int, folder: str, shares: Sequence[Sequence[str]], gaps: Sequence[tuple[float, int]]
+) -> dict[str, float]:
+    """Metrics of a refinement after the first epoch, for which each rank has its cases and its gaps."""
     items = {item["case"]: item for item in case_items()}
-    relabel = relabelling(LabelStore(folder), SuperpixelLoss(2, 14 / 15, per_class=False))
-    superpixel_sweep([items[name] for name in shares[rank]], relabel).run(global_epoch=7)
-    return [(change.case, change.changed) for change in relabel.changes]
+    loss = SuperpixelLoss(2, 14 / 15, ramp_epochs=0, per_class=False)
+    relabel = relabelling(LabelStore(folder), loss)
+    sweep = superpixel_sweep([items[name] for name in shares[rank]], relabel)
+    metrics: dict[str, float] = {}
+
+    def step(engine: Any, batch: Any) -> list[dict[str, float]]:
+        metrics.update(engine.state.metrics)
+        loss._gaps = torch.tensor(gaps[rank], dtype=torch.float64)
+        return [{"loss": 0.0}]
+
+    fake_trainer(2, [SuperpixelRefinement(sweep, relabel, ["lung"], max_stage=1)], step).run()
+    return metrics
