@@ -34,6 +34,7 @@ ITERATING: dict[str, Any] = {
     "selection#ramp_epochs": 1,
     "refinement#patience": 1,
     "refinement#max_stage": None,
+    "refinement#max_rounds": None,
     "refinement#min_dice": 0.0,
 }
 
@@ -163,7 +164,7 @@ def test_other_ways_to_iterate_go_on_too(settings: dict[str, Any], phantom: Path
 
 def test_parts_know_each_other(phantom: Path, tmp_path: Path) -> None:
     settings = {"selection#variant": "released", "refinement#cap": [0.9, 0.95, 0.8], "superpixels#compactness": 3}
-    workflow = training_workflow("superpixel", tmp_path, phantom, **SMALL, **settings)
+    workflow = training_workflow("superpixel", tmp_path, phantom, **SMALL, **settings, augment=True)
     loss, refine = part(workflow, "loss"), part(workflow, "refine")
     assert type(refine) is SuperpixelRefinement
     assert workflow.trainer.has_event_handler(refine, Events.EPOCH_COMPLETED)
@@ -177,6 +178,9 @@ def test_parts_know_each_other(phantom: Path, tmp_path: Path) -> None:
     batch = next(iter(part(workflow, "train#dataloader")))
     assert batch["label"].shape[1] == 2  # the label in use, and the superpixels
     assert torch.equal(batch["label"][:, 1:], batch["superpixels"])
+    assert torch.equal(batch["superpixels"], batch["superpixels"].round())  # moved by the nearest neighbour
+    assert set(batch["label"][:, 0].unique().tolist()) <= {0, 1, 2}
+    assert (batch["superpixels"] == 0).any()  # padding of what was turned
 
 
 def test_volumes_in_patches_with_augmentation(phantom: Path, tmp_path: Path) -> None:
