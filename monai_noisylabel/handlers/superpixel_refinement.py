@@ -35,7 +35,8 @@ class SuperpixelRefinement:
     3. R := max(R, min(gamma R, cap)), since fewer labels are wrong now, and the next stage begins.
     4. A stage in which G did not rise at all ends the iteration: refinement has nothing more to give.
 
-    Use it where superpixels follow the outlines of the structures; the sweep always relabels what it is told to.
+    Use it where superpixels follow the outlines of the structures; the sweep always relabels what it is told to. Not
+    for many rounds without a look at their records: what networks and labels have wrong in common is not found.
 
     Args:
         sweep: evaluator over the un-augmented training set, with ``relabel`` among its handlers.

@@ -140,6 +140,7 @@ class SuperpixelLoss(_Loss):
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
+        """Begin an epoch."""
         self._epoch = epoch
         self._gaps.zero_()
 

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import isic2017, jsrt
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from running_bundles import training_workflow
+from running_bundles import run, training_command, training_workflow
 
-from monai_noisylabel.data import LabelStore
+from monai_noisylabel.data import LabelStore, make_phantom
+from monai_noisylabel.handlers import SuperpixelRefinement
 from monai_noisylabel.losses import SuperpixelLoss
 from monai_noisylabel.networks import AllPeers
 
@@ -32,10 +34,12 @@ ITERATING: dict[str, Any] = {
     "selection#ramp_epochs": 1,
     "refinement#patience": 1,
     "refinement#max_stage": None,
+    "refinement#max_rounds": None,
     "refinement#min_dice": 0.0,
 }
 
 
+GAP_SUM = SuperpixelLoss.gap_sum
 GAPS = [0.0, 1.0, 0.9, 0.5, 0.6, 0.4, 0.3]
 """Of seven epochs: rounds after the third one and the sixth one. Real ones rise as long as a network learns."""
 
@@ -160,8 +164,10 @@ def test_other_ways_to_iterate_go_on_too(settings: dict[str, Any], phantom: Path
 
 def test_parts_know_each_other(phantom: Path, tmp_path: Path) -> None:
     settings = {"selection#variant": "released", "refinement#cap": [0.9, 0.95, 0.8], "superpixels#compactness": 3}
-    workflow = training_workflow("superpixel", tmp_path, phantom, **SMALL, **settings)
-    loss, refine = part(workflow, "loss"), part(workflow, "train#handlers#6")
+    workflow = training_workflow("superpixel", tmp_path, phantom, **SMALL, **settings, augment=True)
+    loss, refine = part(workflow, "loss"), part(workflow, "refine")
+    assert type(refine) is SuperpixelRefinement
+    assert workflow.trainer.has_event_handler(refine, Events.EPOCH_COMPLETED)
     assert workflow.trainer.loss_function is loss is refine.loss is part(workflow, "sweep#relabel").loss
     assert (loss.num_classes, loss.variant, loss.sigmoid) == (3, "released", False)
     assert refine.cap.tolist() == pytest.approx([0.9, 0.95, 0.8])
@@ -172,6 +178,9 @@ def test_parts_know_each_other(phantom: Path, tmp_path: Path) -> None:
     batch = next(iter(part(workflow, "train#dataloader")))
     assert batch["label"].shape[1] == 2  # the label in use, and the superpixels
     assert torch.equal(batch["label"][:, 1:], batch["superpixels"])
+    assert torch.equal(batch["superpixels"], batch["superpixels"].round())  # moved by the nearest neighbour
+    assert set(batch["label"][:, 0].unique().tolist()) <= {0, 1, 2}
+    assert (batch["superpixels"] == 0).any()  # padding of what was turned
 
 
 def test_volumes_in_patches_with_augmentation(phantom: Path, tmp_path: Path) -> None:
@@ -201,3 +210,32 @@ def test_colour_and_overlapping_structures(name: str, write: Callable[[Path], No
         assert set(np.unique(label)) <= {0, 1}
     published = [key for key in found["summary"]["published"] if key.startswith("keep_rate/")]
     assert len(published) == 2 * structures
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_two_processes_refine_as_one(tmp_path: Path) -> None:
+    """With a learning rate of 0, and shares that hold in every image, both have the same gaps and the same round.
+
+    The gaps of the second run, in processes of its own, are those of its batches; the first one makes its own here.
+    """
+    phantom = make_phantom(tmp_path / "set", cases=10, shape=(64, 64, 8), spacing=(5, 5, 20))
+    settings = {**ITERATING, "spatial_dims": 3, "size": [32, 32, 8], "network_def#norm": "instance", "max_epochs": 3}
+    settings |= {"learning_rate": 0.0, "selection#scope": "image", "refinement#max_stage": 1}
+    one, two = tmp_path / "one", tmp_path / "two"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SuperpixelLoss, "gap_sum", GAP_SUM)
+        training_workflow("superpixel", one, phantom, **settings, batch_size=6).run()
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+    arguments = training_command(
+        "superpixel", two, phantom, *flags[2:], "--batch_size", "3", config="train.json+multi_gpu_train.json"
+    )
+    double = run(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments])
+    assert double.returncode == 0, double.stderr[-2000:]
+    single, double_ = outcome(one), outcome(two)
+    assert single["labels"] == double_["labels"]
+    assert len(single["summary"]["rounds"]) == len(double_["summary"]["rounds"]) == 1
+    for ours, theirs in zip(single["summary"]["rounds"], double_["summary"]["rounds"], strict=True):
+        assert ours["gaps"] == pytest.approx(theirs["gaps"], rel=1e-4)
+        assert ours["dice_to_clean"] == theirs["dice_to_clean"]
+        assert ours["voxels_relabelled"] == theirs["voxels_relabelled"] > 0

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from handler_fakes import superpixel_sweep
+from handler_fakes import fake_trainer, superpixel_sweep
 from monai.data import MetaTensor
 from torch import Tensor
 from two_processes import run_on_two
 
 from monai_noisylabel.correction import relabel_superpixels
 from monai_noisylabel.data import LabelStore
-from monai_noisylabel.handlers import SuperpixelRelabel
+from monai_noisylabel.handlers import SuperpixelRefinement, SuperpixelRelabel
 from monai_noisylabel.losses import SuperpixelLoss
 
 PAIRS = torch.arange(1, 6).repeat_interleave(2).view(1, 1, 10)
@@ -29,8 +29,9 @@ def bits(text: str) -> Tensor:
 
 def logits(*probabilities: Sequence[float]) -> Tensor:
     """Logits (2 * 2, 1, 10) of two networks with the given probabilities of class 1 in each superpixel."""
-    networks = [torch.tensor(p).repeat_interleave(2).view(1, 1, 10) for p in probabilities]
-    return torch.cat([part for p in networks for part in ((1 - p).log(), p.log())])
+    z = [torch.tensor(p, dtype=torch.float64).logit().float() for p in probabilities]  # of 0.1 and 0.9 exactly opposite
+    z = [part.repeat_interleave(2).view(1, 1, 10) for part in z]
+    return torch.cat([part for half in z for part in (-half / 2, half / 2)])
 
 
 SURE = (0.1, 0.1, 0.9, 0.9, 0.9)
@@ -56,6 +57,7 @@ def run(folder: Path, items: Sequence[dict[str, Any]], rates: Any, over_set: boo
     relabel = relabelling(store, loss, over_set)
     relabel.kept = kept
     superpixel_sweep(items, relabel).run(global_epoch=7)
+    assert relabel._cases == [], "nothing is kept in memory between sweeps"
     store.commit("test")
     return store, {change.case: change for change in relabel.changes}
 
@@ -78,6 +80,13 @@ def test_over_the_set_the_wrong_superpixels_alone_are_relabelled(tmp_path: Path)
     assert store.record(1)["cases"]["b"]["facts"] == {"voxels_relabelled": 4}
     assert [changes["b"].before.item(), changes["b"].after.item()] == pytest.approx([0.5, 1.0])
     assert [changes["c"].before.item(), changes["c"].after.item()] == pytest.approx([12 / 14, 1.0])
+
+
+def test_order_of_the_cases_does_not_matter(tmp_path: Path) -> None:
+    for number, items in enumerate((case_items(), case_items()[::-1])):
+        store, changes = run(tmp_path / str(number), items, 14 / 15, per_class=False)
+        assert stored(store) == {"c": "0000111111"}  # one of fifteen superpixels, of equal losses the last one
+        assert list(changes) == ["a", "b", "c"]
 
 
 def test_in_each_case_the_same_share_is_relabelled(tmp_path: Path) -> None:
@@ -122,10 +131,14 @@ def test_voxels_outside_and_geometry(tmp_path: Path) -> None:
     affine = torch.diag(torch.tensor([0.5, 2.0, 1.0, 1.0], dtype=torch.float64))
     for item in items:
         item["label"] = MetaTensor(item["label"], affine=affine)
-    items[1]["superpixels"] = torch.where(PAIRS == 3, 0, PAIRS)  # as left by padding
-    store, _ = run(tmp_path, items, 0.0, per_class=False)
+    surest = (0.1, 0.1, 0.99, 0.9, 0.9)
+    items[1] |= {"superpixels": torch.where(PAIRS == 3, 0, 100 * PAIRS), "pred": logits(surest, surest)}
+    store, _ = run(tmp_path / "all", items, 0.0, per_class=False)
     assert stored(store)["b"] == "0000001111"
     assert store.read_stored("b").header["geometry"] == {"affine": affine.tolist(), "shape": [1, 10]}
+    # one of fourteen superpixels: of equal losses the last one. What is outside, as left by padding, takes no share
+    store, _ = run(tmp_path / "one", items, 13 / 14, per_class=False)
+    assert stored(store) == {"c": "0000111111"}
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
@@ -140,6 +153,7 @@ def test_in_each_case_it_is_the_function_of_the_equations(variant: Any, space: t
         items.append({"case": name, "label": label, "superpixels": ids, "pred": z, "clean_label": label})
     rates = [0.6, 0.8, 0.4]
     settings: dict[str, Any] = {"num_classes": 3, "over_set": False, "variant": variant}
+    settings["per_class"] = variant == "paper"  # the other one is so always
     store, _ = run(tmp_path, items, rates, **settings)
     for item in items:
         first, second = (part[None].softmax(1) for part in item["pred"].chunk(2))
@@ -204,19 +218,33 @@ def test_structures_that_are_kept_neither_lose_nor_win_voxels(tmp_path: Path) ->
 
 
 @pytest.mark.distributed
-def test_two_processes_agree_with_one(tmp_path: Path) -> None:
-    alone, changes = run(tmp_path / "one", case_items(), 0.8, per_class=False)
+def test_two_processes_refine_as_one(tmp_path: Path) -> None:
     shares = [["a", "c"], ["b", "a"]]  # the second one is padded with the first case
-    found = run_on_two(sweep_share, str(tmp_path / "two"), shares)
-    together = LabelStore(tmp_path / "two")
-    assert found[0] == found[1] == [(name, change.changed) for name, change in changes.items()]
-    assert together.staged() == ["b", "c"]
-    together.commit("test")
-    assert stored(together) == stored(alone)
+    alone = refined_share(0, str(tmp_path / "one"), [["a", "b", "c"]], [(6.0, 3)])
+    assert alone == {"superpixel_gap": 2.0, "labels_relabel": 1}  # one of fifteen superpixels
+    found = run_on_two(refined_share, str(tmp_path / "two"), shares, [(1.0, 1), (5.0, 2)])
+    assert found == [alone, alone]
+    one, two = LabelStore(tmp_path / "one"), LabelStore(tmp_path / "two")
+    assert one.round == two.round == 1
+    assert two.staged() == []
+    assert stored(two) == stored(one) == {"c": "0000111111"}
+    assert two.record(1)["parameters"] == one.record(1)["parameters"]
 
 
-def sweep_share(rank: int, folder: str, shares: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
+def refined_share(
+    rank: int, folder: str, shares: Sequence[Sequence[str]], gaps: Sequence[tuple[float, int]]
+) -> dict[str, float]:
+    """Metrics of a refinement after the first epoch, for which each rank has its cases and its gaps."""
     items = {item["case"]: item for item in case_items()}
-    relabel = relabelling(LabelStore(folder), SuperpixelLoss(2, 0.8, per_class=False))
-    superpixel_sweep([items[name] for name in shares[rank]], relabel).run(global_epoch=7)
-    return [(change.case, change.changed) for change in relabel.changes]
+    loss = SuperpixelLoss(2, 14 / 15, ramp_epochs=0, per_class=False)
+    relabel = relabelling(LabelStore(folder), loss)
+    sweep = superpixel_sweep([items[name] for name in shares[rank]], relabel)
+    metrics: dict[str, float] = {}
+
+    def step(engine: Any, batch: Any) -> list[dict[str, float]]:
+        metrics.update(engine.state.metrics)
+        loss._gaps = torch.tensor(gaps[rank], dtype=torch.float64)
+        return [{"loss": 0.0}]
+
+    fake_trainer(2, [SuperpixelRefinement(sweep, relabel, ["lung"], max_stage=1)], step).run()
+    return metrics

@@ -75,6 +75,11 @@ def test_colours_are_compared_as_seen() -> None:
     mask = image[0] > 0.6
     for picture in (image, 255 * image):
         assert majority_dice(Superpixels(100)(picture), mask) > 0.99
+    # cyan with a third of red, which the eye hardly tells from cyan
+    cyan = np.ones((3, 40, 40), np.float32)
+    cyan[0] = 0
+    cyan[0, :, 13:] = 0.3
+    assert majority_dice(Superpixels(100)(cyan), mask) < 0.97
     lightness = np.full((3, 40, 40), 0.5, np.float32)
     lightness[:, :, 13:] += np.array([0.02, 0.02, 0.02], np.float32)[:, None, None]
     as_colour = Superpixels(100, compactness=40)(lightness)
@@ -87,6 +92,7 @@ def test_features_show_edges_that_the_image_has_not() -> None:
     image, mask = discs((48, 40), contrast=0.0)
     features = np.stack([mask, ~mask]).astype(np.float32) * 7
     assert majority_dice(Superpixels()(image, features), mask) > majority_dice(Superpixels()(image), mask) + 0.01
+    assert torch.equal(Superpixels()(image, features[:1].repeat(4, 0)), Superpixels()(image, features[:1]))
     assert torch.equal(Superpixels(feature_weight=0)(image, features), Superpixels()(image))
 
 
