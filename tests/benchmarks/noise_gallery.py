@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
+from scipy import ndimage
 
 from monai_noisylabel.corruption import corrupt
 from monai_noisylabel.data.phantom_anatomy import phantom_case
@@ -28,6 +29,7 @@ RECIPES: tuple[tuple[str, dict[str, object]], ...] = (
     ("spurious", {"size": 0.3}),
     ("confusion", {"depth": 10, "unit": "mm"}),
     ("class_flip", {"keep": 0.97}),
+    ("predicted", {"labels": "by thresholds"}),
 )
 
 SEEDS = {"spurious": 271}  # one by which the new parts lie in what is shown; 0 for the others
@@ -74,7 +76,14 @@ def _draw(axes: Axes, case: Case, model: str, settings: dict[str, object]) -> No
     image, clean, spacing = case
     recipe = {"model": model, "alpha": 1.0, **settings}
     label, _ = corrupt(
-        clean[None], "liver_003", recipe, SEEDS.get(model, 0), num_classes=3, multi_label=False, spacing=spacing
+        clean[None],
+        "liver_003",
+        recipe,
+        SEEDS.get(model, 0),
+        num_classes=3,
+        multi_label=False,
+        spacing=spacing,
+        prediction=lambda _: _by_thresholds(image, clean)[None],
     )
     noisy = label[0]
     if clean.ndim == 3:
@@ -89,6 +98,18 @@ def _draw(axes: Axes, case: Case, model: str, settings: dict[str, object]) -> No
     axes.set(xticks=[], yticks=[])
     details = ", ".join(f"{name} {value}" for name, value in settings.items())
     axes.set_title(f"{model}\n{details or 'no settings'}", fontsize=8)
+
+
+def _by_thresholds(image: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """What the simplest of models would predict: the smoothed image cut at the middle between its structures."""
+    smooth = ndimage.gaussian_filter(image, 1.5)
+    liver, tumour = (float(image[clean == value].mean()) for value in (1, 2))
+    width = abs(liver - tumour)
+    found = {value: np.abs(smooth - level) < width / 2 for value, level in ((1, liver), (2, tumour))}
+    parts, _ = ndimage.label(found[1])
+    largest = parts == np.bincount(parts[parts > 0]).argmax()
+    inside = ndimage.binary_fill_holes(ndimage.binary_closing(largest, iterations=2))
+    return np.where(inside & found[2], 2, np.where(inside, 1, 0)).astype(np.uint8)
 
 
 def _box(label: np.ndarray, spacing: tuple[float, ...]) -> tuple[slice, ...]:
