@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from measuring import peak_bytes
 from reference.superpixel_loops import one_hot_means
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from monai_noisylabel.losses import SuperpixelLoss
 from monai_noisylabel.networks import PeerNetworks, SelfCleansingNet
@@ -42,18 +42,6 @@ def seconds(steps: list[Step], runs: int) -> list[float]:
             step()
             taken.append(time.process_time() - start)
     return [min(taken) for taken in times]
-
-
-def peak_bytes(step: Step) -> int:
-    step()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step()
-    held = peak = 0
-    for event in profiled.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 @pytest.mark.parametrize(("space", "count"), [((256, 256), 800), ((96, 96, 96), 2000)], ids=str)
