@@ -40,6 +40,14 @@ def run(arguments: list[str], timeout: float = 300, **env: str) -> subprocess.Co
     )
 
 
+def train_on_two(bundle: str, folder: Path, phantom: Path, *more: str) -> None:
+    """Train a bundle by two processes that torchrun starts, on the CPU; if one fails, all that was printed is shown."""
+    arguments = training_command(bundle, folder, phantom, *more, config="train.json+multi_gpu_train.json")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = run([*launcher, *arguments], PYTHONFAULTHANDLER="1")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def start(arguments: list[str]) -> subprocess.Popen[str]:
     """Start ``python ARGUMENTS`` with one thread, to be interrupted."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

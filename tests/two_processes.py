@@ -17,9 +17,13 @@ def run_on_two(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Results of ``function(rank, *arguments)`` on ranks 0 and 1.
 
     Args:
-        function: of a module that a new process can import.
+        function: of a helper module, which a new process can import: pytest alone can import a test module.
         arguments: anything that can be pickled.
     """
+    if "." in function.__module__:
+        raise ValueError(
+            f"{function.__module__} is a test module: move {function.__name__} to one that lies in tests/."
+        )
     # one clean process imports torch and MONAI, and each rank is a fork of it
     multiprocessing.get_context("forkserver").set_forkserver_preload(["monai_noisylabel"])
     with tempfile.TemporaryDirectory() as folder:

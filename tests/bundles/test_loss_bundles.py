@@ -13,7 +13,7 @@ import pytest
 import torch
 from dataset_files import isic2017, shenzhen
 from PIL import Image
-from running_bundles import run, training_command, training_workflow
+from running_bundles import run, train_on_two, training_command, training_workflow
 
 from monai_noisylabel.data import make_phantom
 from monai_noisylabel.losses import NAMED_LOSSES
@@ -72,11 +72,7 @@ def test_two_processes_learn_one_nu(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     single = run(training_command("t_loss", one, phantom, *shared, "--batch_size", "6"))
     assert single.returncode == 0, single.stderr[-2000:]
-    config = "train.json+multi_gpu_train.json"
-    arguments = training_command("t_loss", two, phantom, *shared, "--batch_size", "3", config=config)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    double = run([*launcher, *arguments])
-    assert double.returncode == 0, double.stderr[-2000:]
+    train_on_two("t_loss", two, phantom, *shared, "--batch_size", "3")
     assert nu(two) == pytest.approx(nu(one), rel=1e-5)
     assert len(set(nu(one))) == 3
 

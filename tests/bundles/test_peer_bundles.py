@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-from running_bundles import run, start, training_command, training_workflow, wait_for
+from running_bundles import run, start, train_on_two, training_command, training_workflow, wait_for
 
 from monai_noisylabel.data import make_phantom
 from monai_noisylabel.networks import PeerNetworks
@@ -139,10 +139,7 @@ def test_two_processes_have_the_keep_rates_of_one(tmp_path: Path) -> None:
     settings |= {"learning_rate": 0.0, "selection#warm_up": 1}
     one, two = tmp_path / "one", tmp_path / "two"
     training_workflow("jocor", one, phantom, **settings, batch_size=6, **{"network_def#channels": [4, 4, 8, 8]}).run()
-    config = "train.json+multi_gpu_train.json"
-    arguments = training_command("jocor", two, phantom, *flags(settings), "--batch_size", "3", config=config)
-    double = run(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments])
-    assert double.returncode == 0, double.stderr[-2000:]
+    train_on_two("jocor", two, phantom, *flags(settings), "--batch_size", "3")
     published = [json.loads((folder / "eval" / "summary.json").read_text())["published"] for folder in (one, two)]
     assert published[0] == pytest.approx(published[1], rel=1e-3)
     assert len(set(published[0].values())) == 3

@@ -16,7 +16,7 @@ import torch
 from dataset_files import isic2017, jsrt
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from running_bundles import run, training_command, training_workflow
+from running_bundles import train_on_two, training_workflow
 
 from monai_noisylabel.data import LabelStore, make_phantom
 from monai_noisylabel.handlers import SuperpixelRefinement
@@ -227,11 +227,7 @@ def test_two_processes_refine_as_one(tmp_path: Path) -> None:
         patch.setattr(SuperpixelLoss, "gap_sum", GAP_SUM)
         training_workflow("superpixel", one, phantom, **settings, batch_size=6).run()
     flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-    arguments = training_command(
-        "superpixel", two, phantom, *flags[2:], "--batch_size", "3", config="train.json+multi_gpu_train.json"
-    )
-    double = run(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments])
-    assert double.returncode == 0, double.stderr[-2000:]
+    train_on_two("superpixel", two, phantom, *flags[2:], "--batch_size", "3")
     single, double_ = outcome(one), outcome(two)
     assert single["labels"] == double_["labels"]
     assert len(single["summary"]["rounds"]) == len(double_["summary"]["rounds"]) == 1

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from running_bundles import run, training_command
+from running_bundles import run, train_on_two, training_command
 
 from monai_noisylabel.data import LabelStore, make_phantom
 
 pytestmark = [pytest.mark.bundle, pytest.mark.distributed]
-
-LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
@@ -30,10 +28,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     single = run(training_command("self_cleansing", one, phantom, *shared, "--batch_size", "6"))
     assert single.returncode == 0, single.stderr[-2000:]
-    config = "train.json+multi_gpu_train.json"
-    arguments = training_command("self_cleansing", two, phantom, *shared, "--batch_size", "3", config=config)
-    double = run([*LAUNCHER, *arguments])
-    assert double.returncode == 0, double.stderr[-2000:]
+    train_on_two("self_cleansing", two, phantom, *shared, "--batch_size", "3")
     summaries = [json.loads((folder / "eval" / "summary.json").read_text()) for folder in (one, two)]
     assert [entry["decisions"] for entry in summaries[0]["rounds"]] == [
         entry["decisions"] for entry in summaries[1]["rounds"]
