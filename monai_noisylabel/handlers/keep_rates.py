@@ -68,11 +68,11 @@ class KeepRates:
             outputs hold ``pred``, the logits.
         dataset: for the oracle: the training set, with its augmentation.
         truth_known: whether the items' ``clean_label`` is the truth, as with simulated noise, and not just a copy.
-        warm_up: epochs before the first estimate. A network that has memorised the labels finds all of them right.
-        interval: epochs between estimates; None for one estimate only.
+        warm_up: epochs before the estimate. A network that has memorised the labels finds all of them right. There is
+            one estimate only: later ones follow the memorisation, keep more wrong labels and thereby further it.
 
     Raises:
-        ValueError: for an unknown source, numbers that are no shares, a warm-up or interval of less than 1 epoch, or
+        ValueError: for an unknown source, numbers that are no shares, a warm-up of less than 1 epoch, or
             if what the source needs is not given; at the start of the training, if clean labels are not known.
 
     Example:
@@ -103,11 +103,10 @@ class KeepRates:
         sweep: Evaluator | None = None,
         dataset: Dataset | None = None,
         truth_known: bool = True,
-        warm_up: int = 5,
-        interval: int | None = None,
+        warm_up: int = 3,
     ) -> None:
-        if warm_up < 1 or (interval is not None and interval < 1):
-            raise ValueError(f"warm_up and interval must be at least 1 epoch, got {warm_up} and {interval}.")
+        if warm_up < 1:
+            raise ValueError(f"warm_up must be at least 1 epoch, got {warm_up}.")
         self.loss = loss
         self.source = source
         self.num_classes = num_classes
@@ -116,7 +115,6 @@ class KeepRates:
         self.dataset: Any = dataset
         self.truth_known = truth_known
         self.warm_up = warm_up
-        self.interval = interval
         self.given = self._check(len(classes))
         self._count: Count = lambda problem, probability, label: _NO_COUNTS
         self._counts = _NO_COUNTS
@@ -124,15 +122,13 @@ class KeepRates:
             sweep.add_event_handler(Events.ITERATION_COMPLETED, self._count_batch)
 
     def attach(self, engine: Engine) -> None:
-        """Set the rates at the start or after the due epochs of the trainer ``engine``."""
+        """Set the rates at the start or after the due epoch of the trainer ``engine``."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def due(self, epoch: int, max_epochs: int) -> bool:
-        """Whether rates are estimated after ``epoch`` (from 1); not after the last one, which nothing follows."""
-        if self.source != "estimated" or not self.warm_up <= epoch < max_epochs:
-            return False
-        return epoch == self.warm_up if self.interval is None else (epoch - self.warm_up) % self.interval == 0
+        """Whether rates are estimated after ``epoch`` (from 1), unless it is the last one, which nothing follows."""
+        return self.source == "estimated" and epoch == self.warm_up < max_epochs
 
     def start(self, engine: Trainer) -> None:
         """Set the rates that are known from the start."""
@@ -147,7 +143,7 @@ class KeepRates:
             )
 
     def __call__(self, engine: Trainer) -> None:
-        """Publish the rates that the epoch was trained with; estimate new ones if they are due."""
+        """Publish the rates that the epoch was trained with; estimate them if that is due."""
         rates = self.loss.keep_rates.flatten().tolist()
         engine.state.metrics.update({f"keep_rate/{name}": rate for name, rate in zip(self.names, rates, strict=True)})
         if self.due(engine.state.epoch, engine.state.max_epochs):

@@ -27,7 +27,6 @@ SHORT: dict[str, Any] = {
     "val_interval": 1,
     "noise": {"model": "missing", "alpha": 0.5},
     "selection#warm_up": 1,
-    "selection#interval": 1,
     "selection#ramp_epochs": 2,
 }
 
