@@ -35,7 +35,7 @@ def transition_matrix(weight: Tensor) -> Tensor:
 
 
 def log_volume(transition: Tensor) -> Tensor:
-    r"""log |det T|: 0 for labels without noise, -infinity for labels that say nothing.
+    r"""Logarithm of |det T|: 0 for labels without noise, -infinity for labels that say nothing.
 
     Of all matrices that explain the noisy labels, the one of least volume is the true one, if every class has voxels
     that are surely of it.
