@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .voxel_target import precise
 
@@ -51,6 +50,9 @@ def affinity_loss(
     Shape:
         features (n, N, d); label (n, N); transition (n, 2, 2); weight (n, N); rows (M,); result: a scalar in float32,
         or float64 for float64 features. The mean over all n (weighted by their pairs' weights); 0 without weight.
+
+    Raises:
+        RuntimeError: if its gradient is to be differentiable itself.
 
     Example:
         >>> features = torch.tensor([[[1.0, 0.0], [0.6, 0.8]]])  # a = 0.6
@@ -105,8 +107,9 @@ class _AffinityLoss(torch.autograd.Function):
         return torch.stack(sums).sum().to(features.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # create_graph; the gradient that is kept would count as a constant
+            raise RuntimeError("affinity_loss has no second derivatives: do not set create_graph.")
         by_features = None if ctx.by_features is None else ctx.by_features * upstream
         return by_features, None, ctx.by_transition * upstream, None, None
 
