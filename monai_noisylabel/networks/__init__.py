@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monai_noisylabel.networks.affinity import AffinityNetwork, affinity_reasoning, unit_features
 from monai_noisylabel.networks.averaged import averaged_network
 from monai_noisylabel.networks.features import FeatureTap, candidate_layers
 from monai_noisylabel.networks.peers import AllPeers, PeerNetworks
@@ -9,12 +10,15 @@ from monai_noisylabel.networks.running import ImageInferer, memory_format
 from monai_noisylabel.networks.self_cleansing import SelfCleansingNet
 
 __all__ = [
+    "AffinityNetwork",
     "AllPeers",
     "FeatureTap",
     "ImageInferer",
     "PeerNetworks",
     "SelfCleansingNet",
+    "affinity_reasoning",
     "averaged_network",
     "candidate_layers",
     "memory_format",
+    "unit_features",
 ]
