@@ -79,6 +79,7 @@ class SelfCleansingNet(nn.Module):
     """
 
     feature_layer: ClassVar[str] = "residual_block_6"
+    bottleneck_layer: ClassVar[str] = "residual_block_3"
 
     def __init__(
         self,
