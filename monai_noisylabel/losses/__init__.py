@@ -7,6 +7,7 @@ from monai_noisylabel.losses.active_passive import (
     NGCEandMAELoss,
     NGCEandRCELoss,
 )
+from monai_noisylabel.losses.clcs import CLCSLoss, discrepancy_loss, noise_balance_loss
 from monai_noisylabel.losses.co_teaching import CoTeachingLoss
 from monai_noisylabel.losses.corrected import BackwardCorrectedLoss, ForwardCorrectedLoss
 from monai_noisylabel.losses.cross_entropy import CrossEntropyLoss
@@ -29,6 +30,7 @@ __all__ = [
     "NAMED_LOSSES",
     "ActivePassiveLoss",
     "BackwardCorrectedLoss",
+    "CLCSLoss",
     "CoTeachingLoss",
     "CrossEntropyLoss",
     "ForwardCorrectedLoss",
@@ -49,8 +51,10 @@ __all__ = [
     "TLoss",
     "TriNetworkLoss",
     "WeightedLoss",
+    "discrepancy_loss",
     "jocor_loss",
     "named_loss",
+    "noise_balance_loss",
     "peer_logits",
     "pseudo_label_weight",
     "symmetric_kl",

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from .features import layers_to_choose_from
-
 __all__ = ["BranchOutputs", "CollaborativeNetwork", "bottleneck_layer", "collaborative_network"]
+
+_MOST_NAMES = 40
 
 
 class BranchOutputs(NamedTuple):
@@ -186,7 +186,7 @@ def bottleneck_layer(network: nn.Module) -> str:
         return f"down_layers.{len(network.down_layers) - 1}"
     raise ValueError(
         f"The bottleneck of {type(network).__name__} is not known: name by bottleneck the layer whose output the "
-        f"decoder starts from, one of {layers_to_choose_from(network)}."
+        f"decoder starts from, one of {_names_to_choose_from(network)}."
     )
 
 
@@ -194,14 +194,26 @@ def _layer(network: nn.Module, name: str) -> nn.Module:
     if not name or name not in dict(network.named_modules(remove_duplicate=False)):
         raise ValueError(
             f"{type(network).__name__} has no layer {name!r}. Layers to name by bottleneck: "
-            f"{layers_to_choose_from(network)}."
+            f"{_names_to_choose_from(network)}."
         )
     return network.get_submodule(name)
 
 
+def _names_to_choose_from(network: nn.Module) -> str:
+    """Blocks with a convolution, the outer ones first, in the order in which the network lists them."""
+    names = [name for name, module in network.named_modules() if name and _convolutions(module)]
+    names = sorted(names, key=lambda name: name.count("."))
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _convolutions(layer: nn.Module) -> list[_ConvNd]:
+    return [module for module in layer.modules() if isinstance(module, _ConvNd)]
+
+
 def _mapping_block(layer: nn.Module, name: str, dropout: float) -> nn.Sequential:
     """Convolution 1x1, normalisation as the layer's last one, ReLU, dropout of channels, all of the layer's width."""
-    convolutions = [module for module in layer.modules() if isinstance(module, _ConvNd)]
+    convolutions = _convolutions(layer)
     if not convolutions:
         raise ValueError(f"The layer {name!r} has no convolution that tells its width: name another one by bottleneck.")
     width, spatial_dims = convolutions[-1].out_channels, convolutions[-1].weight.ndim - 2

@@ -61,7 +61,7 @@ class FeatureTap(nn.Module):
         if not layer or layer not in dict(self.network.named_modules()):
             raise ValueError(
                 f"{type(self.network).__name__} has no layer {layer!r}. "
-                f"Layers that give features, last first: {layers_to_choose_from(self.network)}."
+                f"Layers that give features, last first: {_names_for(self.network)}."
             )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -166,7 +166,7 @@ def _copy(output: object) -> object:
     return output.to(torch.float32, copy=True) if isinstance(output, torch.Tensor) else output
 
 
-def layers_to_choose_from(network: nn.Module) -> str:
+def _names_for(network: nn.Module) -> str:
     """Candidate names from a probe run on zeros; all names where the network does not accept the probe."""
     for module in network.modules():
         weight = getattr(module, "weight", None)
