@@ -283,7 +283,7 @@ class CLCSLoss(_Loss):
 
 def _both(input: Any) -> tuple[Tensor, Tensor]:
     if isinstance(input, tuple) and len(input) == 2 and all(isinstance(part, Tensor) for part in input):
-        return input
+        return input[0], input[1].as_subclass(Tensor)
     found = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
     raise TypeError(
         "The input must be the logits and the bottleneck features of two branches, which CollaborativeNetwork gives in "
