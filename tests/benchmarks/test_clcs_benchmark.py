@@ -18,7 +18,7 @@ pytestmark = pytest.mark.benchmark
 CLASSES = 3
 BATCHES = [(8, 1, 128, 128), (2, 1, 40, 56, 40)]
 """The bundle's network as it is in 2D, and with half the width on volumes of the hippocampus."""
-LIMIT = 2.3
+LIMIT = 2.2
 """Of time and memory: two networks, the block at the bottleneck, two rows of thresholds and a vote."""
 
 
@@ -77,8 +77,9 @@ def report(name: str, ours: Step, theirs: Step, capsys: pytest.CaptureFixture[st
     our_time, their_time = seconds(ours, theirs, runs=8)
     with capsys.disabled():
         print(
-            f"\n{name} / baseline: time {1e3 * our_time:.0f} / {1e3 * their_time:.0f} ms = {our_time / their_time:.2f}, "
-            f"memory {our_peak / 2**20:.0f} / {their_peak / 2**20:.0f} MiB = {our_peak / their_peak:.2f}"
+            f"\n{name} / baseline: time {1e3 * our_time:.0f} / {1e3 * their_time:.0f} ms = "
+            f"{our_time / their_time:.2f}, memory {our_peak / 2**20:.0f} / {their_peak / 2**20:.0f} MiB = "
+            f"{our_peak / their_peak:.2f}"
         )
     assert our_time / their_time <= LIMIT
     assert our_peak / their_peak <= LIMIT
