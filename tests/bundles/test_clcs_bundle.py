@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from dataset_files import jsrt
+from endoscopy_datasets import endovis18, riga
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 from running_bundles import train_on_two, training_workflow
@@ -135,29 +136,40 @@ def test_any_monai_network_can_be_both_branches(phantom: Path, tmp_path: Path) -
         training_workflow("clcs", tmp_path / "plain", phantom, **settings).trainer.run()
 
 
-def test_structures_that_overlap(tmp_path: Path) -> None:
-    data = tmp_path / "jsrt"
-    jsrt(data)
-    settings = {"manifest": "jsrt", "size": [32, 32], "max_epochs": 2, "batch_size": 2, "noise": "none"}
+@pytest.mark.parametrize(
+    ("name", "write", "labels"),
+    [
+        ("endovis18", endovis18, ["background", "shaft", "wrist", "clasper"]),
+        ("riga", riga, ["no_optic disc", "optic disc", "no_optic cup", "optic cup"]),
+    ],
+)
+def test_the_papers_datasets_in_their_published_layout(
+    name: str, write: Callable[[Path], None], labels: list[str], tmp_path: Path
+) -> None:
+    """Colours that exclude one another; disc and cup, which overlap: a vote on each."""
+    data = tmp_path / name
+    write(data)
+    before = {path: path.read_bytes() for path in data.rglob("*.*")}
+    settings = {"manifest": name, "size": [32, 32], "max_epochs": 2, "batch_size": 2, "noise": "none"}
     training_workflow("clcs", tmp_path, data, **settings, **{"network_def#channels": [4, 4, 8, 8]}).run()
-    published = outcome(tmp_path)["published"]
-    assert {"threshold_2/no_heart", "clean_fraction/clavicle"} <= set(published)
-    assert len(published) == 3 * 6
+    groups = ("threshold_1", "threshold_2", "clean_fraction")
+    assert set(outcome(tmp_path)["published"]) == {f"{group}/{label}" for group in groups for label in labels}
+    assert {path: path.read_bytes() for path in data.rglob("*.*")} == before
 
 
 @pytest.mark.distributed
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """Six training volumes, one step per epoch: a batch of six, or of three twice; the last two steps select."""
+    """Six training volumes, one step per epoch: a batch of six, or of three twice; the last step selects."""
     phantom = make_phantom(tmp_path / "set", cases=10, shape=(64, 64, 8), spacing=(5, 5, 20))
-    settings: dict[str, Any] = {"spatial_dims": 3, "size": [32, 32, 8], "max_epochs": 4, "noise": "missing"}
+    settings: dict[str, Any] = {"spatial_dims": 3, "size": [32, 32, 8], "max_epochs": 3, "noise": "missing"}
     settings |= {"network_def#norm": "instance", "network_def#mapping_dropout": 0.0, "clcs#warm_up": 0.0}
-    settings |= {"optimizer#_target_": "torch.optim.SGD", "learning_rate": 0.1}
+    settings |= {"optimizer#_target_": "torch.optim.SGD", "learning_rate": 0.02}
     one, two = tmp_path / "one", tmp_path / "two"
     training_workflow("clcs", one, phantom, **settings, batch_size=6, **{"network_def#channels": [4, 4, 8, 8]}).run()
     flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
     train_on_two("clcs", two, phantom, *flags, "--batch_size", "3")
     published = [outcome(folder)["published"] for folder in (one, two)]
-    assert published[0] == pytest.approx(published[1], rel=1e-2)
+    assert published[0] == pytest.approx(published[1], rel=1e-3)
     assert published[0]["clean_fraction/background"] < 1
     states = [
         torch.load(folder / "models" / "training_state.pt", weights_only=True)["objects"] for folder in (one, two)
@@ -166,4 +178,4 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     weights = [torch.load(folder / "models" / "model_final.pt", weights_only=True) for folder in (one, two)]
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
