@@ -8,6 +8,7 @@ from monai_noisylabel.losses.active_passive import (
     NGCEandRCELoss,
 )
 from monai_noisylabel.losses.affinity import affinity_loss, sampled_rows
+from monai_noisylabel.losses.clcs import CLCSLoss, discrepancy_loss, noise_balance_loss
 from monai_noisylabel.losses.co_teaching import CoTeachingLoss
 from monai_noisylabel.losses.corrected import BackwardCorrectedLoss, ForwardCorrectedLoss
 from monai_noisylabel.losses.cross_entropy import CrossEntropyLoss
@@ -32,6 +33,7 @@ __all__ = [
     "NAMED_LOSSES",
     "ActivePassiveLoss",
     "BackwardCorrectedLoss",
+    "CLCSLoss",
     "CoTeachingLoss",
     "CrossEntropyLoss",
     "ForwardCorrectedLoss",
@@ -56,8 +58,10 @@ __all__ = [
     "WeightedLoss",
     "affinity_loss",
     "corrected_cross_entropy",
+    "discrepancy_loss",
     "jocor_loss",
     "named_loss",
+    "noise_balance_loss",
     "peer_logits",
     "pseudo_label_weight",
     "sampled_rows",

@@ -80,6 +80,7 @@ class SelfCleansingNet(nn.Module):
 
     feature_layer: ClassVar[str] = "residual_block_6"
     shallow_feature_layer: ClassVar[str] = "residual_block_5"
+    bottleneck_layer: ClassVar[str] = "residual_block_3"
 
     def __init__(
         self,

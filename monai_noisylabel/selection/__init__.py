@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cascade import Verdict, cascade
+from .curriculum import Status, agreement_vote, class_status, curriculum_thresholds, prediction_counts
 from .gmm import CleanSplit, split_clean
 from .small_loss import Scope, as_keep_rates, class_balanced_mean, forget_rates, small_loss_weight
 from .superpixel import class_losses, loss_gap, mean_keep_rate, select_units, superpixel_units, unit_index
@@ -11,16 +12,21 @@ from .superpixel_map import SuperpixelMap, label_counts, spread, superpixel_map,
 __all__ = [
     "CleanSplit",
     "Scope",
+    "Status",
     "SuperpixelMap",
     "Verdict",
+    "agreement_vote",
     "as_keep_rates",
     "cascade",
     "class_balanced_mean",
     "class_losses",
+    "class_status",
+    "curriculum_thresholds",
     "forget_rates",
     "label_counts",
     "loss_gap",
     "mean_keep_rate",
+    "prediction_counts",
     "select_units",
     "small_loss_weight",
     "split_clean",
