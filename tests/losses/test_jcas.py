@@ -208,6 +208,21 @@ class TestPrecision:
         assert output["logits"].grad.dtype == dtype
         assert all(p.grad.isfinite().all() for p in loss.parameters())
 
+    @pytest.mark.parametrize("extreme", [-200.0, 200.0])
+    def test_extreme_matrices_stay_finite(self, extreme: float) -> None:
+        output, target = batch()
+        output["logits"] = (
+            400 * torch.nn.functional.one_hot(2 - target[:, 0], 3).movedim(-1, 1) - 200.0
+        ).requires_grad_()
+        loss = stage_2()
+        with torch.no_grad():
+            for weights in loss.parameters():
+                weights.fill_(extreme)
+        value = loss(output, target)
+        value.backward()
+        assert math.isfinite(value.item())
+        assert all(part.grad.isfinite().all() for part in [*output.values(), *loss.parameters()])
+
     def test_autocast_changes_nothing(self) -> None:
         output, target = batch()
         plain = stage_2()(output, target)

@@ -153,6 +153,10 @@ class TestNetwork:
             output = small()(torch.rand(2, 1, 20, 26))
         assert output["logits"].dtype == torch.bfloat16
         assert output["features"].dtype == output["refined"].dtype == torch.float32
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = small(cell=1)(torch.rand(2, 1, 20, 26))
+        exact = affinity_reasoning(output["logits"].float().flatten(2), output["features"][:, 0].flatten(2))
+        torch.testing.assert_close(output["refined"].flatten(2), exact)
 
     def test_errors(self) -> None:
         net = SelfCleansingNet(2, 1, 3, channels=(4, 8, 8, 8))
