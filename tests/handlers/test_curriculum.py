@@ -49,7 +49,7 @@ class TestWarmUp:
     def test_lasts_a_tenth_of_the_run(self) -> None:
         assert warming(Counted(*[SEEN] * 30), 30) == [True] * 3 + [False] * 27
         assert warming(Counted(*[SEEN] * 31), 31) == [True] * 4 + [False] * 27  # a tenth has passed after 3.1
-        assert warming(Counted(*[SEEN] * 70), 70) == [True] * 7 + [False] * 63  # 0.1 * 70 is more than 7 in floats
+        assert warming(Counted(*[SEEN] * 100), 100, warm_up=0.07).count(True) == 7  # 0.07 * 100 is more in floats
 
     def test_waits_for_every_class_in_both_branches(self) -> None:
         loss = Counted(*[UNSEEN] * 4, *[SEEN] * 2, *[UNSEEN] * 4)
