@@ -157,6 +157,7 @@ def test_the_papers_datasets_in_their_published_layout(
     assert {path: path.read_bytes() for path in data.rglob("*.*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Six training volumes, one step per epoch: a batch of six, or of three twice; the last step selects."""

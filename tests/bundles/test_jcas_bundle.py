@@ -141,6 +141,7 @@ def test_volumes(phantom: Path, tmp_path: Path) -> None:
     assert len(matrices(tmp_path)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.distributed
 def test_two_processes_learn_the_matrices_of_one(tmp_path: Path) -> None:
     """Six training volumes, one step of plain gradient descent per epoch: a batch of six, or of three twice."""
