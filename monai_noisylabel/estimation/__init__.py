@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .blocks import voxel_blocks
 from .confident_joint import (
     calibrated_counts,
     calibrated_joint,
@@ -11,7 +12,7 @@ from .confident_joint import (
     confident_counts,
 )
 from .keep_rate import confusion_counts, estimated_keep_rates, keep_rates, oracle_keep_rates
-from .voxel_blocks import voxel_blocks
+from .label_quality import softmin_quality
 
 __all__ = [
     "calibrated_counts",
@@ -24,5 +25,6 @@ __all__ = [
     "estimated_keep_rates",
     "keep_rates",
     "oracle_keep_rates",
+    "softmin_quality",
     "voxel_blocks",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .voxel_blocks import voxel_blocks
+from .blocks import voxel_blocks
 
 __all__ = [
     "calibrated_counts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cascade import Verdict, cascade
+from .confident import ConfidentLimits, PruningRule, confident_limits, label_errors
 from .gmm import CleanSplit, split_clean
 from .small_loss import Scope, as_keep_rates, class_balanced_mean, forget_rates, small_loss_weight
 from .superpixel import class_losses, loss_gap, mean_keep_rate, select_units, superpixel_units, unit_index
@@ -10,6 +11,8 @@ from .superpixel_map import SuperpixelMap, label_counts, spread, superpixel_map,
 
 __all__ = [
     "CleanSplit",
+    "ConfidentLimits",
+    "PruningRule",
     "Scope",
     "SuperpixelMap",
     "Verdict",
@@ -17,8 +20,10 @@ __all__ = [
     "cascade",
     "class_balanced_mean",
     "class_losses",
+    "confident_limits",
     "forget_rates",
     "label_counts",
+    "label_errors",
     "loss_gap",
     "mean_keep_rate",
     "select_units",
