@@ -19,6 +19,7 @@ from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, Norma
 from monai_noisylabel.losses.peer_logits import peer_logits
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
+from monai_noisylabel.losses.spatial_label_smoothing import SpatialLabelSmoothingLoss, smoothed_label
 from monai_noisylabel.losses.superpixel import SuperpixelLoss
 from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
 from monai_noisylabel.losses.t_loss import TLoss
@@ -44,6 +45,7 @@ __all__ = [
     "NormalizedGeneralizedCrossEntropyLoss",
     "ReverseCrossEntropyLoss",
     "SelfCleansingLoss",
+    "SpatialLabelSmoothingLoss",
     "SuperpixelLoss",
     "SymmetricCrossEntropyLoss",
     "TLoss",
@@ -53,5 +55,6 @@ __all__ = [
     "named_loss",
     "peer_logits",
     "pseudo_label_weight",
+    "smoothed_label",
     "symmetric_kl",
 ]

@@ -66,7 +66,7 @@ def confident_limits(
     that has learned from these very labels: let it predict patients that it did not train on. It cannot see errors
     that the network makes too, such as a boundary that all labels draw in the wrong place.
 
-    Cases are read three times, one at a time (twice for ``"off_diagonal"``). Memory: one case, and 0.8 MB for each
+    Cases are read three times, one at a time (twice for ``"off_diagonal"``). Memory: one case, and about 2 MB for each
     ranking, of which there are C for ``"prune_by_class"`` and C^2 for ``"both"``; not more for more cases. All sums
     are whole numbers, so neither the order of the cases nor the number of processes shows in the result.
 

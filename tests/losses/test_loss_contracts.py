@@ -23,7 +23,7 @@ from monai_noisylabel.losses.probabilities import Probabilities
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
 APART = {"CoTeachingLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss", "TriNetworkLoss"}
-APART |= {"VoxelwiseLoss"}
+APART |= {"SpatialLabelSmoothingLoss", "VoxelwiseLoss"}
 """Of several networks (test_peer_loss.py, test_superpixel.py); of two labels in one target; bases."""
 TRANSITION = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]]
 EXAMPLES: dict[str, Callable[..., nn.Module]] = {
