@@ -2,6 +2,7 @@
 
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
+from monai_noisylabel.handlers.curriculum import ClassCurriculum
 from monai_noisylabel.handlers.epoch_start import EpochStart
 from monai_noisylabel.handlers.keep_rates import KeepRates
 from monai_noisylabel.handlers.keep_unlearned import KeepUnlearned
@@ -20,6 +21,7 @@ from monai_noisylabel.handlers.weight_average import WeightAverage
 __all__ = [
     "BestModel",
     "CaseDice",
+    "ClassCurriculum",
     "EpochStart",
     "KeepRates",
     "KeepUnlearned",

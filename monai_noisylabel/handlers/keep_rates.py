@@ -110,7 +110,7 @@ class KeepRates:
         self.loss = loss
         self.source = source
         self.num_classes = num_classes
-        self.names = _rate_names(classes, num_classes)
+        self.names = label_names(classes, num_classes)
         self.sweep: Any = sweep
         self.dataset: Any = dataset
         self.truth_known = truth_known
@@ -220,8 +220,8 @@ class KeepRates:
         return None
 
 
-def _rate_names(classes: Sequence[str], num_classes: int | None) -> list[str]:
-    """One per class, or of the labels 0 and 1 of every structure."""
+def label_names(classes: Sequence[str], num_classes: int | None) -> list[str]:
+    """Names of the classes, or of the labels 0 and 1 of every structure (``num_classes`` None)."""
     if num_classes is not None:
         return ["background", *classes]
     return [name for structure in classes for name in (f"no_{structure}", structure)]

@@ -98,11 +98,27 @@ def _published(history: RunHistory) -> dict[str, list[str]]:
 
 
 def _values(axes: Axes, history: RunHistory, group: str, names: Sequence[str]) -> None:
+    """Curves over epochs; of entries of a matrix, named ``row to column``, the last values as a heat map."""
+    ends = {name: tuple(name.removeprefix(f"{group}/").split(" to ")) for name in names}
+    if all(len(pair) == 2 for pair in ends.values()):
+        _matrix(axes, group, {pair: history.values(name)[-1][1] for name, pair in ends.items()})
+        return
     for name in names:
         axes.plot(*zip(*history.values(name), strict=True), label=name.removeprefix(f"{group}/"))
     axes.set(xlabel="epoch", ylabel=group.replace("_", " "))
     if len(names) > 1:
         axes.legend(fontsize=7, ncols=3)
+
+
+def _matrix(axes: Axes, title: str, entries: Mapping[tuple[str, ...], float]) -> None:
+    rows, columns = (list(dict.fromkeys(entry[axis] for entry in entries)) for axis in (0, 1))
+    values = np.array([[entries.get((row, column), np.nan) for column in columns] for row in rows])
+    axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect=0.5)
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.6 else "k")
+    axes.set_xticks(range(len(columns)), columns, fontsize=7)
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.set_title(title.replace("_", " "), fontsize=8)
 
 
 def _plane(item: Mapping[str, Any], keys: Sequence[str], num_classes: int | None) -> int | None:

@@ -14,7 +14,7 @@ from monai_noisylabel.selection import Scope, as_keep_rates, class_balanced_mean
 
 from .cross_entropy import CrossEntropyLoss
 from .label_loss import label_loss
-from .peer_logits import peer_logits
+from .peer_logits import read_peers
 from .voxel_target import TargetFlags
 from .voxelwise import require_reduction
 
@@ -136,7 +136,7 @@ class PeerLoss(_Loss):
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The reduced loss; see the class."""
-        logits, label, weight = self._read(input, target, weight)
+        logits, label, weight = read_peers(self.flags, input, target, weight, self.peers, self.num_classes)
         rates = forget_rates(self.epoch, self.keep_rates, self.ramp_epochs)
         if self.flags.sigmoid:
             rates = rates[int(not self.flags.include_background) :]
@@ -153,25 +153,6 @@ class PeerLoss(_Loss):
             return _total([class_balanced_mean(term, label, logits[0].shape[1], share) for term, share in pairs])
         total = _total([share * term for term, share in pairs])
         return total.sum() if self.reduction == "sum" else total.unflatten(2, input.shape[2:])
-
-    def _read(self, input: Tensor, target: Tensor, weight: Tensor | None) -> tuple[list[Tensor], Tensor, Tensor | None]:
-        """Logits of every network and labels as :meth:`voxel_losses` takes them, and the weight (B, 1, V)."""
-        parts = peer_logits(input, self.peers)
-        if parts[0].shape[1] != self.num_classes:
-            raise ValueError(
-                f"The input must hold {self.peers} networks of {self.num_classes} channels each, got "
-                f"{input.shape[1]} channels: it is what PeerNetworks gives in training mode."
-            )
-        if not self.flags.sigmoid and target.shape[1] != 1:
-            raise ValueError(f"The target must be class indices, in one channel; got {target.shape[1]} channels.")
-        read = [self.flags.read(part, target, weight) for part in parts]
-        logits, (_, label, weight) = [part for part, _, _ in read], read[0]
-        if self.flags.sigmoid:
-            return [torch.stack([torch.zeros_like(part), part], 1) for part in logits], (label > 0).long(), weight
-        if self.flags.skipped_classes:
-            foreground = (label != 0).float()
-            weight = foreground if weight is None else weight * foreground
-        return [part[:, :, None] for part in logits], label, weight
 
     def extra_repr(self) -> str:
         """The settings, as printed."""

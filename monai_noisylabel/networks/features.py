@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 _MOST_NAMES = 40
 _PROBE_SIZE = 32
+_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AssertionError)
 
 
 class FeatureTap(nn.Module):
@@ -58,11 +60,7 @@ class FeatureTap(nn.Module):
         super().__init__()
         self.network = _unwrap(network)
         self.layer = layer
-        if not layer or layer not in dict(self.network.named_modules()):
-            raise ValueError(
-                f"{type(self.network).__name__} has no layer {layer!r}. "
-                f"Layers that give features, last first: {_names_for(self.network)}."
-            )
+        require_layers(self.network, [layer])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits and features of an image batch.
@@ -73,35 +71,11 @@ class FeatureTap(nn.Module):
         Returns:
             float32 tensor (B, K + d, *S), the K logits first.
         """
-        captured: list[object] = []
-        module = self.network.get_submodule(self.layer)
-        handle = module.register_forward_hook(lambda _module, _inputs, output: captured.append(_copy(output)))
-        try:
-            logits = self.network(image)
-        finally:
-            handle.remove()
-        logits = logits[0] if isinstance(logits, (list, tuple)) else logits
-        features = self._check(captured, logits, image)
+        logits, (features,) = logits_and_features(self.network, image, [self.layer])
         if features.shape[2:] != logits.shape[2:]:
             mode = _LINEAR[features.ndim - 2]
             features = F.interpolate(features, size=logits.shape[2:], mode=mode, align_corners=False)
         return torch.cat([logits, features], dim=1)
-
-    def _check(self, captured: list[object], logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        if not captured:
-            raise RuntimeError(
-                f"layer {self.layer!r} of {type(self.network).__name__} did not run. Name one that does, and "
-                "wrap the network before it is compiled."
-            )
-        features = captured[-1]
-        if isinstance(features, torch.Tensor) and features.ndim == logits.ndim:
-            return features
-        found = getattr(features, "shape", type(features).__name__)
-        raise RuntimeError(
-            f"layer {self.layer!r} of {type(self.network).__name__} gives {found}, not a feature map of "
-            f"{logits.ndim - 2} spatial axes. Layers that do, last first: "
-            f"{_shorten(candidate_layers(self.network, image))}."
-        )
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The plain state dict of the wrapped network."""
@@ -110,6 +84,71 @@ class FeatureTap(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load a plain state dict of the wrapped network."""
         return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def logits_and_features(
+    network: nn.Module, image: torch.Tensor, layers: Sequence[str]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Logits of a network and the outputs of some of its layers, with the gradient, by hooks that last one call.
+
+    Args:
+        network: any network that maps (B, C, *S) to logits (B, K, *S), or to a list that begins with them.
+        image: (B, C, *S).
+        layers: names of submodules.
+
+    Returns:
+        Logits, and a float32 copy (B, d, *S') of each layer's last output.
+
+    Raises:
+        RuntimeError: when a layer did not run, or its output is not a tensor of the logits' rank.
+    """
+    captured: dict[str, object] = {}
+    handles = [
+        network.get_submodule(layer).register_forward_hook(
+            lambda _module, _inputs, output, layer=layer: captured.update({layer: _copy(output)})
+        )
+        for layer in layers
+    ]
+    try:
+        logits = network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    logits = logits[0] if isinstance(logits, (list, tuple)) else logits
+    return logits, [_feature_map(captured, layer, network, logits, image) for layer in layers]
+
+
+def require_layers(network: nn.Module, layers: Sequence[str]) -> None:
+    """Check that a network has the named submodules.
+
+    Raises:
+        ValueError: if one is missing, with the names that would do.
+    """
+    known = dict(network.named_modules())
+    for layer in layers:
+        if not layer or layer not in known:
+            raise ValueError(
+                f"{type(network).__name__} has no layer {layer!r}. "
+                f"Layers that give features, last first: {_names_for(network)}."
+            )
+
+
+def _feature_map(
+    captured: Mapping[str, object], layer: str, network: nn.Module, logits: torch.Tensor, image: torch.Tensor
+) -> torch.Tensor:
+    name = type(network).__name__
+    if layer not in captured:
+        raise RuntimeError(
+            f"layer {layer!r} of {name} did not run. Name one that does, and wrap the network before it is compiled."
+        )
+    features = captured[layer]
+    if isinstance(features, torch.Tensor) and features.ndim == logits.ndim:
+        return features
+    found = getattr(features, "shape", type(features).__name__)
+    raise RuntimeError(
+        f"layer {layer!r} of {name} gives {found}, not a feature map of {logits.ndim - 2} spatial axes. "
+        f"Layers that do, last first: {_shorten(candidate_layers(network, image))}."
+    )
 
 
 def candidate_layers(network: nn.Module, image: torch.Tensor) -> list[str]:
@@ -130,20 +169,46 @@ def candidate_layers(network: nn.Module, image: torch.Tensor) -> list[str]:
     """
     network = _unwrap(network)
     found: dict[str, None] = {}
-    modes = {module: module.training for module in network.modules()}
     handles = []
     for name, module in network.named_modules():
         if name:
             handles.append(module.register_forward_hook(_recorder(found, name, image.ndim)))
     try:
-        with torch.no_grad():
-            network.eval()(image)
+        with _evaluating(network):
+            network(image)
     finally:
         for handle in handles:
             handle.remove()
+    return list(reversed(found))
+
+
+def feature_width(network: nn.Module, layer: str, image: torch.Tensor) -> int:
+    """Channels of a layer's output, found by running the network once in eval mode.
+
+    Raises:
+        ValueError: if the network does not accept the image.
+    """
+    with _evaluating(network):
+        try:
+            return logits_and_features(network, image, [layer])[1][0].shape[1]
+        except _REFUSALS as error:
+            raise ValueError(
+                f"{type(network).__name__} could not be run on an image {tuple(image.shape)} to find out how many "
+                f"channels its layer {layer!r} has: {error}"
+            ) from error
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode without gradient; afterwards every module is in the mode it was in."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
         for module, training in modes.items():
             module.training = training
-    return list(reversed(found))
 
 
 def _recorder(found: dict[str, None], name: str, rank: int) -> Callable[[nn.Module, object, object], None]:
@@ -174,7 +239,7 @@ def _names_for(network: nn.Module) -> str:
             shape = (1, weight.shape[1], *(weight.ndim - 2) * (_PROBE_SIZE,))
             try:
                 return _shorten(candidate_layers(network, weight.new_zeros(shape)))
-            except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
+            except _REFUSALS:
                 break
     return _shorten([name for name, _ in network.named_modules() if name][::-1])
 

@@ -49,7 +49,7 @@ class SelfCleansingNet(nn.Module):
         - Input: (B, in_channels, *S) with S = (H, W) or (H, W, D), voxels, any size.
         - Output: (B, out_channels, *S), logits; apply sigmoid or softmax outside.
         - Features, the output of the submodule named by ``feature_layer``: (B, 2 * channels[0], *S),
-          non-negative.
+          non-negative; of ``shallow_feature_layer``: (B, 2 * channels[1], *S) at half of the resolution.
 
     Raises:
         ValueError: when ``spatial_dims`` is not 2 or 3, a channel count is not positive, ``channels`` has not
@@ -79,6 +79,8 @@ class SelfCleansingNet(nn.Module):
     """
 
     feature_layer: ClassVar[str] = "residual_block_6"
+    shallow_feature_layer: ClassVar[str] = "residual_block_5"
+    bottleneck_layer: ClassVar[str] = "residual_block_3"
 
     def __init__(
         self,

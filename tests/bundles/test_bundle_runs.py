@@ -16,7 +16,7 @@ pytestmark = pytest.mark.bundle
 
 SHORT = ("--max_epochs", "3", "--val_interval", "1", "--noise", "{'model':'missing','alpha':0.5}")
 
-SAME_FOR_ALL = ("baseline", "self_cleansing", "co_teaching")
+SAME_FOR_ALL = ("baseline", "self_cleansing", "co_teaching", "clcs")
 """Bundles whose evaluation and inference are run; test_bundle_contract.py shows that the others' files say the same."""
 
 

@@ -22,6 +22,7 @@ from dataset_files import (
     write_picture,
     write_volume,
 )
+from endoscopy_datasets import endovis18, riga
 
 from monai_noisylabel.data import dataset_spec
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
@@ -261,29 +262,6 @@ def jsrt(root: Path) -> None:
         write_picture(root / part / "images" / f"{name}.png", photograph()[..., 0])
         for organ in ("lung", "heart", "clavicle"):
             write_picture(root / part / organ / f"{name}.png", mask())
-
-
-def endovis18(root: Path) -> None:
-    """Eight sequences of two frames; labels are colours, with tissue and thread among them."""
-    for sequence in (1, 2, 3, 4, 5, 9, 10, 15):
-        for frame in (0, 1):
-            label = np.zeros((6, 8, 3), np.uint8)
-            label[1:3, 1:3], label[3, 3], label[4, 4] = (0, 255, 0), (125, 255, 12), (0, 255, 255)
-            label[5, 5], label[5, 6] = (255, 55, 0), (187, 155, 25)
-            write_picture(root / f"seq_{sequence}/left_frames/frame{frame:03d}.png", photograph())
-            write_picture(root / f"seq_{sequence}/labels/frame{frame:03d}.png", label)
-
-
-def riga(root: Path) -> None:
-    """Fundus photographs of three sources with the masks of two raters."""
-    label = mask(value=128)
-    label[2, 3] = 255
-    for source, suffix in (("BinRushed1-Corrected", "jpg"), ("MESSIDOR", "tif"), ("MagrabiaMale", "tif")):
-        for n in (1, 2, 10):
-            write_picture(root / source / f"image{n}prime.{suffix}", photograph())
-            for rater in (1, 2):
-                write_picture(root / source / f"image{n}-{rater}.{suffix}", photograph())
-                write_picture(root / f"masks/{source}/image{n}-{rater}.png", label)
 
 
 def hippocampus(root: Path) -> None:

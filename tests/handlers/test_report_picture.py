@@ -93,6 +93,21 @@ def test_what_the_method_published_has_panels_of_its_own(tmp_path: Path, figures
     assert _titles(figures[0]) == ["a: given"]
 
 
+def test_entries_of_a_matrix_are_drawn_as_one_as_they_were_last(tmp_path: Path, figures: list[Figure]) -> None:
+    history = _history()
+    for row in history.rows:
+        flipped = 0.25 * row["epoch"]
+        row |= {"noise/a to a": 1 - flipped, "noise/a to b": flipped, "noise/b to a": 0.0, "noise/b to b": 1.0}
+    _draw([_item("a", 1)], tmp_path, history=history)
+    axes = next(axes for axes in figures[0].axes if axes.get_title() == "noise")
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    assert [[label.get_text() for label in labels] for labels in (axes.get_xticklabels(), axes.get_yticklabels())] == [
+        ["a", "b"]
+    ] * 2
+    assert [text.get_text() for text in axes.texts] == ["0.50", "0.50", "0.00", "1.00"]
+    assert not axes.lines
+
+
 @pytest.mark.parametrize(
     ("used", "truth_known", "titles"),
     [

@@ -17,14 +17,16 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
 
 from monai_noisylabel import losses
 from monai_noisylabel.losses.probabilities import Probabilities
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
-APART = {"CoTeachingLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss", "TriNetworkLoss"}
-APART |= {"SpatialLabelSmoothingLoss", "VoxelwiseLoss"}
-"""Of several networks (test_peer_loss.py, test_superpixel.py); of two labels in one target; bases."""
+APART = {"CLCSLoss", "CoTeachingLoss", "JCASLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss"}
+APART |= {"SpatialLabelSmoothingLoss", "TriNetworkLoss", "VoxelwiseLoss"}
+"""Of several networks (test_clcs.py, test_peer_loss.py, test_superpixel.py); of two labels in one target; of features
+(test_jcas.py); bases."""
 TRANSITION = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]]
 EXAMPLES: dict[str, Callable[..., nn.Module]] = {
     "ActivePassiveLoss": lambda **flags: losses.ActivePassiveLoss(
@@ -44,7 +46,7 @@ ADAPTERS = {"WeightedLoss"}
 def found() -> Iterator[type[nn.Module]]:
     for module in pkgutil.iter_modules(losses.__path__, losses.__name__ + "."):
         for name, member in vars(importlib.import_module(module.name)).items():
-            own = inspect.isclass(member) and issubclass(member, nn.Module) and member.__module__ == module.name
+            own = inspect.isclass(member) and issubclass(member, _Loss) and member.__module__ == module.name
             if own and not name.startswith("_") and name not in APART | ADAPTERS:
                 yield member
 
