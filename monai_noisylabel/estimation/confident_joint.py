@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-__all__ = ["calibrated_joint", "class_statistics", "class_thresholds", "confident_counts"]
+from .blocks import voxel_blocks
+
+__all__ = [
+    "calibrated_counts",
+    "calibrated_joint",
+    "class_statistics",
+    "class_thresholds",
+    "confident_class",
+    "confident_counts",
+]
 
 _UNIT = 2.0**-26
 """Probabilities are summed as multiples of this, so that sums are whole numbers: exact, in any order."""
@@ -26,7 +37,7 @@ def class_statistics(probability: Tensor, label: Tensor) -> Tensor:
         2^-26 and rounded down, and the number of these voxels n_c.
 
     Raises:
-        ValueError: if the forms do not go together, or the label holds other values than 0 to C - 1.
+        ValueError: as :func:`~monai_noisylabel.estimation.voxel_blocks`.
 
     Example:
         >>> p = torch.tensor([[0.75, 0.5, 0.25], [0.25, 0.5, 0.75]])
@@ -34,9 +45,11 @@ def class_statistics(probability: Tensor, label: Tensor) -> Tensor:
         >>> statistics[0] / 2**26, statistics[1]
         (tensor([1.2500, 0.7500]), tensor([2, 1]))
     """
-    p, given = _flat(probability, label)
-    units = [(p[c][given == c].double() / _UNIT).long().sum() for c in range(len(p))]
-    return torch.stack([torch.stack(units), given.bincount(minlength=len(p))])
+    statistics = torch.zeros(2, len(probability), dtype=torch.int64, device=probability.device)
+    for p, given in voxel_blocks(probability, label):
+        units = [(p[c][given == c].double() / _UNIT).long().sum() for c in range(len(p))]
+        statistics += torch.stack([torch.stack(units), given.bincount(minlength=len(p))])
+    return statistics
 
 
 def class_thresholds(statistics: Tensor) -> Tensor:
@@ -58,6 +71,25 @@ def class_thresholds(statistics: Tensor) -> Tensor:
     """
     total, voxels = statistics.double()
     return torch.where(voxels > 0, total * _UNIT / voxels, torch.inf)
+
+
+def confident_class(p: Tensor, thresholds: Tensor) -> Tensor:
+    r"""The class that each voxel confidently seems to be: the most probable of those whose threshold it reaches.
+
+    Args:
+        p: predicted probabilities.
+        thresholds: t, from :func:`class_thresholds`.
+
+    Shape:
+        p (C, n); thresholds (C,); result (n,) int64, -1 for a voxel that reaches none.
+
+    Example:
+        >>> p = torch.tensor([[0.8, 0.55, 0.55, 0.3], [0.2, 0.45, 0.5, 0.7]])
+        >>> confident_class(p, torch.tensor([0.6, 0.5])).tolist()
+        [0, -1, 1, 1]
+    """
+    best, seems = torch.where(p >= thresholds.to(p)[:, None], p, -1).max(0)
+    return seems.masked_fill_(best < 0, -1)
 
 
 def confident_counts(probability: Tensor, label: Tensor, thresholds: Tensor) -> Tensor:
@@ -84,12 +116,13 @@ def confident_counts(probability: Tensor, label: Tensor, thresholds: Tensor) -> 
         tensor([[1, 1],
                 [0, 0]])
     """
-    p, given = _flat(probability, label)
-    classes = len(p)
-    reached = torch.where(p >= thresholds.to(p)[:, None], p, -1)
-    best, seems = reached.max(0)
-    pairs = (given * classes + seems)[best >= 0]
-    return pairs.bincount(minlength=classes * classes).view(classes, classes)
+    classes = len(probability)
+    counts = torch.zeros(classes * classes, dtype=torch.int64, device=probability.device)
+    for p, given in voxel_blocks(probability, label):
+        seems = confident_class(p, thresholds)
+        pairs = (given * classes + seems)[seems >= 0]
+        counts += pairs.bincount(minlength=classes * classes)
+    return counts.view(classes, classes)
 
 
 def calibrated_joint(counts: Tensor, voxels: Tensor) -> Tensor:
@@ -120,16 +153,41 @@ def calibrated_joint(counts: Tensor, voxels: Tensor) -> Tensor:
     return share[:, None] * conditional
 
 
-def _flat(probability: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (C, V) in float32 or better and labels (V,) int64."""
-    if probability.shape[1:] != label.shape or probability.ndim < 2:
-        raise ValueError(
-            f"probability must be (C, *S) and label (*S), got {tuple(probability.shape)} and {tuple(label.shape)}."
-        )
-    given = label.flatten().long()
-    if given.numel() and not 0 <= int(given.min()) <= int(given.max()) < len(probability):
-        raise ValueError(
-            f"label must hold class indices from 0 to {len(probability) - 1}, got {int(given.min())} to "
-            f"{int(given.max())}."
-        )
-    return probability.flatten(1).to(torch.promote_types(probability.dtype, torch.float32)), given
+def calibrated_counts(counts: Tensor, voxels: Tensor) -> Tensor:
+    r"""The calibrated joint as whole numbers of voxels, every row of which sums to its class count.
+
+    .. math:: C'_{ij} \approx n_i \, C_{ij} / \sum_j C_{ij}, \qquad \sum_j C'_{ij} = n_i
+
+    Every entry is rounded down, and what is missing in a row goes, one voxel each, to the entries that lost most; of
+    equal losses to the diagonal first, then to the lower class. Computed in whole numbers, however many voxels.
+
+    Args:
+        counts: sum of :func:`confident_counts` over all cases.
+        voxels: n, the voxels given each class, the second row of :func:`class_statistics`.
+
+    Shape:
+        counts (C, C); voxels (C,); result (C, C) int64.
+
+    Example:
+        >>> calibrated_counts(torch.tensor([[3, 1, 1], [0, 0, 0], [1, 1, 1]]), torch.tensor([8, 2, 4]))
+        tensor([[5, 2, 1],
+                [0, 2, 0],
+                [1, 1, 2]])
+
+    References:
+        C. Northcutt et al., Confident learning: estimating uncertainty in dataset labels, JAIR 2021, eq. 2.
+    """
+    rows = zip(counts.tolist(), voxels.tolist(), strict=True)
+    shares = [_whole_shares(row, total, own) for own, (row, total) in enumerate(rows)]
+    return torch.tensor(shares, device=counts.device)
+
+
+def _whole_shares(row: Sequence[int], total: int, own: int) -> list[int]:
+    """A total divided as a row is, in whole numbers; all of it to the class itself where the row is empty."""
+    if not sum(row):
+        return [total * (j == own) for j in range(len(row))]
+    shares, lost = (list(part) for part in zip(*(divmod(total * n, sum(row)) for n in row), strict=True))
+    order = sorted(range(len(row)), key=lambda j: (-lost[j], j != own, j))
+    for j in order[: total - sum(shares)]:
+        shares[j] += 1
+    return shares

@@ -23,6 +23,7 @@ from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, Norma
 from monai_noisylabel.losses.peer_logits import peer_logits
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
+from monai_noisylabel.losses.spatial_label_smoothing import SpatialLabelSmoothingLoss, smoothed_label
 from monai_noisylabel.losses.superpixel import SuperpixelLoss
 from monai_noisylabel.losses.symmetric_cross_entropy import SymmetricCrossEntropyLoss
 from monai_noisylabel.losses.t_loss import TLoss
@@ -51,6 +52,7 @@ __all__ = [
     "NormalizedGeneralizedCrossEntropyLoss",
     "ReverseCrossEntropyLoss",
     "SelfCleansingLoss",
+    "SpatialLabelSmoothingLoss",
     "SuperpixelLoss",
     "SymmetricCrossEntropyLoss",
     "TLoss",
@@ -65,5 +67,6 @@ __all__ = [
     "peer_logits",
     "pseudo_label_weight",
     "sampled_rows",
+    "smoothed_label",
     "symmetric_kl",
 ]

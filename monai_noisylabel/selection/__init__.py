@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cascade import Verdict, cascade
+from .confident import ConfidentLimits, PruningRule, confident_limits, label_errors
 from .curriculum import Status, agreement_vote, class_status, curriculum_thresholds, prediction_counts
 from .gmm import CleanSplit, split_clean
 from .small_loss import Scope, as_keep_rates, class_balanced_mean, forget_rates, small_loss_weight
@@ -11,6 +12,8 @@ from .superpixel_map import SuperpixelMap, label_counts, spread, superpixel_map,
 
 __all__ = [
     "CleanSplit",
+    "ConfidentLimits",
+    "PruningRule",
     "Scope",
     "Status",
     "SuperpixelMap",
@@ -21,9 +24,11 @@ __all__ = [
     "class_balanced_mean",
     "class_losses",
     "class_status",
+    "confident_limits",
     "curriculum_thresholds",
     "forget_rates",
     "label_counts",
+    "label_errors",
     "loss_gap",
     "mean_keep_rate",
     "prediction_counts",
