@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 REPOSITORY = Path(__file__).parents[1]
@@ -87,3 +90,29 @@ def training_workflow(bundle: str, folder: Path, phantom: Path, **overrides: Any
     )
     workflow.initialize()
     return workflow
+
+
+def run_until_interrupted(workflow: ConfigWorkflow, epoch: int) -> None:
+    """Run a training that Ctrl-C ends when the epoch begins."""
+
+    def stop() -> None:
+        if workflow.trainer.state.epoch == epoch:
+            raise KeyboardInterrupt
+
+    workflow.trainer.add_event_handler("EPOCH_STARTED", stop)
+    with pytest.raises(SystemExit):
+        workflow.run()
+
+
+def outcome(folder: Path, *objects: str) -> dict[str, Any]:
+    """All that a training leaves, and objects of its checkpoint, to the last bit."""
+    models = [torch.load(folder / "models" / name, weights_only=True) for name in ("model.pt", "model_final.pt")]
+    state = torch.load(folder / "models" / "training_state.pt", weights_only=True)["objects"]
+    return {
+        "weights": [
+            [value.numpy().tobytes() for value in found.values()]
+            for found in (*models, *(state[name] for name in objects))
+        ],
+        "metrics": (folder / "eval" / "metrics.csv").read_text(),
+        "published": json.loads((folder / "eval" / "summary.json").read_text())["published"],
+    }

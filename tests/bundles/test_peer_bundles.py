@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
-from running_bundles import run, start, train_on_two, training_command, training_workflow, wait_for
+from running_bundles import (
+    outcome,
+    run,
+    run_until_interrupted,
+    start,
+    train_on_two,
+    training_command,
+    training_workflow,
+    wait_for,
+)
 
 from monai_noisylabel.data import make_phantom
 from monai_noisylabel.networks import PeerNetworks
@@ -76,34 +85,15 @@ def test_oracle_without_clean_labels_says_what_to_do(phantom: Path, tmp_path: Pa
         training_workflow("jocor", tmp_path, phantom, **settings).trainer.run()
 
 
-def outcome(folder: Path) -> dict[str, Any]:
-    models = [torch.load(folder / "models" / name, weights_only=True) for name in ("model.pt", "model_final.pt")]
-    state = torch.load(folder / "models" / "training_state.pt", weights_only=True)["objects"]
-    return {
-        "models": [[value.numpy().tobytes() for value in model.values()] for model in models],
-        "all peers": [value.numpy().tobytes() for value in state["network"].values()],
-        "metrics": (folder / "eval" / "metrics.csv").read_text(),
-        "published": json.loads((folder / "eval" / "summary.json").read_text())["published"],
-    }
-
-
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(phantom: Path, tmp_path: Path) -> None:
     """Interrupted after two epochs, of which the first was the warm-up: the estimate counts to the end."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     uninterrupted = training_workflow("jocor", whole, phantom, **SHORT)
     uninterrupted.run()
     assert part(uninterrupted, "loss").epoch == 3  # follows the training, from 0
-    interrupted = training_workflow("jocor", parts, phantom, **SHORT)
-
-    def stop() -> None:
-        if interrupted.trainer.state.epoch == 3:
-            raise KeyboardInterrupt
-
-    interrupted.trainer.add_event_handler("EPOCH_STARTED", stop)
-    with pytest.raises(SystemExit):
-        interrupted.run()
+    run_until_interrupted(training_workflow("jocor", parts, phantom, **SHORT), epoch=3)
     training_workflow("jocor", parts, phantom, **SHORT).run()
-    assert outcome(parts) == outcome(whole)
+    assert outcome(parts, "network") == outcome(whole, "network")
     rows = list(csv.DictReader((whole / "eval" / "metrics.csv").open()))
     rates = [[float(row[f"keep_rate/{name}"]) for name in ("background", "liver", "tumour")] for row in rows]
     assert rates[0] == [1.0] * 3
@@ -127,7 +117,7 @@ def test_killed_three_times_at_random_moments(phantom: Path, tmp_path: Path) -> 
         process.kill()
         process.communicate()
     assert run(arguments).returncode == 0
-    assert outcome(parts) == outcome(whole)
+    assert outcome(parts, "network") == outcome(whole, "network")
 
 
 @pytest.mark.distributed
