@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 from torch.profiler import ProfilerActivity, profile
 
 Step = Callable[[], object]
@@ -32,3 +33,15 @@ def peak_bytes(run: Step) -> int:
             held += event.nbytes()
             peak = max(peak, held)
     return peak
+
+
+def compare(name: str, ours: Step, theirs: Step, capsys: pytest.CaptureFixture[str], runs: int) -> tuple[float, float]:
+    """Print what two steps take, and return the ratios ours / theirs of time and of memory."""
+    peaks = peak_bytes(ours), peak_bytes(theirs)
+    times = seconds(ours, theirs, runs)
+    with capsys.disabled():
+        print(
+            f"\n{name}: time {1e3 * times[0]:.1f} / {1e3 * times[1]:.0f} ms = {times[0] / times[1]:.3f}, memory "
+            f"{peaks[0] / 2**20:.1f} / {peaks[1] / 2**20:.0f} MiB = {peaks[0] / peaks[1]:.4f}"
+        )
+    return times[0] / times[1], peaks[0] / peaks[1]

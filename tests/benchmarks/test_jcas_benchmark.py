@@ -6,46 +6,26 @@ peak of what the allocator handed out, beyond the inputs, gradients included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
-from measuring import Step, peak_bytes, seconds
-from monai.losses import DiceFocalLoss
+from measuring import Step, compare, peak_bytes, seconds
 from reference.affinity_pairs import dense_reasoning
 from torch import Tensor, nn
+from training_steps import BATCHES, CLASSES, backbone, baseline_step, training_step
 
 from monai_noisylabel.losses import JCASLoss, affinity_loss, sampled_rows
-from monai_noisylabel.networks import AffinityNetwork, SelfCleansingNet, affinity_reasoning
+from monai_noisylabel.networks import AffinityNetwork, affinity_reasoning
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
 
 CELLS = 4096
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def unit(shape: tuple[int, ...], dim: int) -> Tensor:
     values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).relu()
     return nn.functional.normalize(values, dim=dim).requires_grad_()
-
-
-def report(name: str, ours: Step, theirs: Step, capsys: pytest.CaptureFixture[str], runs: int) -> tuple[float, float]:
-    """What they take of time and memory, as ratios ours / theirs."""
-    peaks = peak_bytes(ours), peak_bytes(theirs)
-    times = seconds(ours, theirs, runs)
-    with capsys.disabled():
-        print(
-            f"\n{name}: time {1e3 * times[0]:.1f} / {1e3 * times[1]:.0f} ms = {times[0] / times[1]:.3f}, memory "
-            f"{peaks[0] / 2**20:.1f} / {peaks[1] / 2**20:.0f} MiB = {peaks[0] / peaks[1]:.4f}"
-        )
-    return times[0] / times[1], peaks[0] / peaks[1]
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "with gradients"])
@@ -63,7 +43,7 @@ def test_reasoning_against_the_dense_form(backward: bool, capsys: pytest.Capture
         return run
 
     ours, theirs = step(affinity_reasoning), step(lambda p, x: dense_reasoning(p, x.mT))
-    time, memory = report(f"reasoning, N {CELLS}, d 256, C 4, backward {backward}", ours, theirs, capsys, runs=5)
+    time, memory = compare(f"reasoning, N {CELLS}, d 256, C 4, backward {backward}", ours, theirs, capsys, runs=5)
     assert time * 10 <= 1
     assert memory * 20 <= 1
 
@@ -103,7 +83,7 @@ def test_affinity_loss_against_the_dense_form(capsys: pytest.CaptureFixture[str]
         return nn.functional.binary_cross_entropy(chance.clamp(1e-6, 1 - 1e-6), same)
 
     torch.testing.assert_close(affinity_loss(features, label, noise), dense())
-    time, memory = report(
+    time, memory = compare(
         f"affinity loss, N {CELLS}, d 64",
         lambda: torch.autograd.grad(affinity_loss(features, label, noise), [features, noise]),
         lambda: torch.autograd.grad(dense(), [features, noise]),
@@ -114,32 +94,14 @@ def test_affinity_loss_against_the_dense_form(capsys: pytest.CaptureFixture[str]
     assert memory * 8 <= 1
 
 
-@pytest.mark.parametrize("shape", [(8, 1, 128, 128), (2, 1, 40, 56, 40)], ids=["slices 128x128", "volumes 40x56x40"])
+@pytest.mark.parametrize("shape", BATCHES, ids=["slices 128x128", "volumes 40x56x40"])
 def test_a_step_against_the_baselines(shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Stage 2, which costs more than stage 1."""
-    dims, widths = len(shape) - 2, (16, 32, 64, 128) if len(shape) == 4 else (8, 16, 32, 64)
-    net, plain = (SelfCleansingNet(dims, 1, 3, channels=widths) for _ in range(2))
+    net = backbone(shape)
     layers = net.feature_layer, net.shallow_feature_layer
-    network = AffinityNetwork(net, *layers, spatial_dims=dims, in_channels=1, out_channels=3)
-    loss = JCASLoss(3, warm_up=0)
-    base_loss = DiceFocalLoss(to_onehot_y=True, softmax=True, batch=True, gamma=0.0, lambda_focal=3.0)
+    network = AffinityNetwork(net, *layers, spatial_dims=len(shape) - 2, in_channels=1, out_channels=CLASSES)
+    loss = JCASLoss(CLASSES, warm_up=0)
     groups = [{"params": network.parameters()}, loss.matrices.parameter_group()]
-    ours = training_step(network, loss, torch.optim.Adam(groups, lr=1e-3), shape)
-    theirs = training_step(plain, base_loss, torch.optim.Adam(plain.parameters(), lr=1e-3), shape)
-    time, _ = report(f"step {shape}", ours, theirs, capsys, runs=3)
+    ours = training_step(network, loss, shape, torch.optim.Adam(groups, lr=1e-3))
+    time, _ = compare(f"step {shape}", ours, baseline_step(shape), capsys, runs=3)
     assert time <= 1.6
-
-
-def training_step(
-    network: nn.Module, loss: Callable[..., Tensor], optimizer: torch.optim.Optimizer, shape: tuple[int, ...]
-) -> Step:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(shape, generator=generator)
-    label = torch.randint(0, 3, shape, generator=generator)
-
-    def run() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss(network(image), label).backward()
-        optimizer.step()
-
-    return run

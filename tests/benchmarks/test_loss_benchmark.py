@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from monai_noisylabel import losses
 
-pytestmark = pytest.mark.benchmark
+pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
 
 SHAPES = [(8, 2, 224, 224), (2, 4, 96, 96, 96)]
 MEMBERS: dict[str, Callable[..., nn.Module]] = {
@@ -53,14 +53,6 @@ PYMIC = {
 }
 TIME_RATIO, MEMORY_RATIO = 1.6, 1.3
 """The most that a member may take of what torch's cross entropy takes."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True, scope="module")

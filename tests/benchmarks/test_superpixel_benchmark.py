@@ -7,12 +7,10 @@ peak of what the allocator handed out, beyond the inputs.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from measuring import peak_bytes
+from measuring import peak_bytes, seconds
 from reference.superpixel_loops import one_hot_means
 from torch import Tensor
 
@@ -21,27 +19,7 @@ from monai_noisylabel.networks import PeerNetworks, SelfCleansingNet
 from monai_noisylabel.selection import superpixel_map, superpixel_means
 from monai_noisylabel.transforms import Superpixels
 
-pytestmark = pytest.mark.benchmark
-
-Step = Callable[[], object]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def seconds(steps: list[Step], runs: int) -> list[float]:
-    times: list[list[float]] = [[] for _ in steps]
-    for _ in range(runs):
-        for step, taken in zip(steps, times, strict=True):
-            start = time.process_time()
-            step()
-            taken.append(time.process_time() - start)
-    return [min(taken) for taken in times]
+pytestmark = [pytest.mark.benchmark, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.mark.parametrize(("space", "count"), [((256, 256), 800), ((96, 96, 96), 2000)], ids=str)
@@ -66,7 +44,7 @@ def test_means_against_the_one_hot_form(space: tuple[int, ...], count: int, caps
 
     if pieces == 1:
         torch.testing.assert_close(ours(), one_hot_means(values, ids), rtol=1e-4, atol=1e-6)
-    our_time, their_time = seconds([ours, theirs], 3 if pieces > 1 else 7)
+    our_time, their_time = seconds(ours, theirs, 3 if pieces > 1 else 7)
     their_time *= pieces
     our_peak, their_peak = peak_bytes(ours), pieces * peak_bytes(theirs)
     with capsys.disabled():
@@ -97,7 +75,7 @@ def test_share_of_the_loss_in_a_step(space: tuple[int, ...], batch: int, capsys:
     def loss_step() -> None:
         torch.autograd.grad(loss(logits, target), logits)
 
-    network_time, loss_time = seconds([network_step, loss_step], 3)
+    network_time, loss_time = seconds(network_step, loss_step, 3)
     network_peak, loss_peak = peak_bytes(network_step), peak_bytes(loss_step)
     with capsys.disabled():
         print(

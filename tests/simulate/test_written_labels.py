@@ -60,17 +60,22 @@ def test_pictures_keep_format_and_marks(tmp_path: Path) -> None:
     assert digests(tmp_path / "data") == before
 
 
+def simulate_pictures(folder: Path) -> None:
+    """From the pictures in folder/data into folder/out."""
+    layout = {"image": "images/{case}.png", "label": "labels/{case}.png"}
+    made = manifest(
+        spatial_dims=2, classes={"lesion": 2}, layout=layout, splits=SPLITS, preprocessing={"normalise": "zscore"}
+    )
+    simulate_dataset(made, folder / "data", BOUNDARY, folder / "out")
+
+
 def test_16_bit_pictures_stay_16_bit(tmp_path: Path) -> None:
     pixels = np.zeros((30, 30), np.uint16)
     pixels[8:20, 8:20] = 2
     for number in range(5):
         write_picture(tmp_path / f"data/images/p{number}.png", pixels)
         write_picture(tmp_path / f"data/labels/p{number}.png", pixels)
-    layout = {"image": "images/{case}.png", "label": "labels/{case}.png"}
-    made = manifest(
-        spatial_dims=2, classes={"lesion": 2}, layout=layout, splits=SPLITS, preprocessing={"normalise": "zscore"}
-    )
-    simulate_dataset(made, tmp_path / "data", BOUNDARY, tmp_path / "out")
+    simulate_pictures(tmp_path)
     with Image.open(tmp_path / "out/labels/p0.png") as noisy:
         assert noisy.mode == "I;16"
         assert set(np.unique(np.asarray(noisy))) == {0, 2}
@@ -85,11 +90,7 @@ def test_a_palette_stays(tmp_path: Path) -> None:
         picture.putpalette([0, 0, 0, 9, 9, 9, 200, 0, 0])
         (tmp_path / "data/labels").mkdir(exist_ok=True)
         picture.save(tmp_path / f"data/labels/p{number}.png")
-    layout = {"image": "images/{case}.png", "label": "labels/{case}.png"}
-    made = manifest(
-        spatial_dims=2, classes={"lesion": 2}, layout=layout, splits=SPLITS, preprocessing={"normalise": "zscore"}
-    )
-    simulate_dataset(made, tmp_path / "data", BOUNDARY, tmp_path / "out")
+    simulate_pictures(tmp_path)
     with Image.open(tmp_path / "out/labels/p0.png") as noisy:
         assert noisy.mode == "P"
         assert noisy.getpalette()[:9] == [0, 0, 0, 9, 9, 9, 200, 0, 0]
