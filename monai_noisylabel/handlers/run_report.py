@@ -145,7 +145,8 @@ class RunReport:
         return {name: float(tester.state.metrics[key]) for name, key in names.items()}
 
     def _summary(self, engine: Trainer, results: dict[str, Any], quality: LabelQuality) -> dict[str, Any]:
-        tested = [value for _, value in self.history.values("test_mean_dice")][-_LAST_EPOCHS:]
+        values = self.history.values("test_mean_dice")
+        tested = [value for epoch, value in values if epoch >= self.history.first_epoch][-_LAST_EPOCHS:]
         rounds = [] if self.store is None else [self.store.record(n) for n in range(1, self.store.round + 1)]
         return {
             "settings": self.settings,

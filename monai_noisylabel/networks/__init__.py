@@ -11,6 +11,7 @@ from monai_noisylabel.networks.collaborative import (
     collaborative_network,
 )
 from monai_noisylabel.networks.features import FeatureTap, candidate_layers
+from monai_noisylabel.networks.fold_networks import FoldNetworks
 from monai_noisylabel.networks.peers import AllPeers, PeerNetworks
 from monai_noisylabel.networks.running import ImageInferer, memory_format
 from monai_noisylabel.networks.self_cleansing import SelfCleansingNet
@@ -21,6 +22,7 @@ __all__ = [
     "BranchOutputs",
     "CollaborativeNetwork",
     "FeatureTap",
+    "FoldNetworks",
     "ImageInferer",
     "PeerNetworks",
     "SelfCleansingNet",
