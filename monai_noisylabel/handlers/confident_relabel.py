@@ -40,8 +40,8 @@ class ConfidentRelabel:
         folder: where predictions are kept during the sweep.
         num_classes: classes including background (multi-class), or None (multi-label).
         structures: number K of foreground structures.
-        rule: how wrong voxels are chosen, see :func:`~monai_noisylabel.selection.confident_limits`; the released code of
-            Zhang et al.: ``"both"``.
+        rule: how wrong voxels are chosen, see :func:`~monai_noisylabel.selection.confident_limits`; Zhang et al., in
+            their code: ``"both"``.
         truth_key: key of the true label, to find out how good the choice is; None: unknown.
 
     Attributes:

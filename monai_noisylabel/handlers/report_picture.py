@@ -104,7 +104,9 @@ def _values(axes: Axes, history: RunHistory, group: str, names: Sequence[str]) -
         _matrix(axes, group, {pair: history.values(name)[-1][1] for name, pair in ends.items()})
         return
     for name in names:
-        axes.plot(*zip(*history.values(name), strict=True), label=name.removeprefix(f"{group}/"))
+        points = history.values(name)
+        marker = "o" if len(points) == 1 else None  # which a line would not show
+        axes.plot(*zip(*points, strict=True), marker=marker, label=name.removeprefix(f"{group}/"))
     axes.set(xlabel="epoch", ylabel=group.replace("_", " "))
     if len(names) > 1:
         axes.legend(fontsize=7, ncols=3)
@@ -115,6 +117,8 @@ def _matrix(axes: Axes, title: str, entries: Mapping[tuple[str, ...], float]) ->
     values = np.array([[entries.get((row, column), np.nan) for column in columns] for row in rows])
     axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect=0.5)
     for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.6 else "k")
     axes.set_xticks(range(len(columns)), columns, fontsize=7)
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
