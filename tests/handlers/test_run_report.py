@@ -135,6 +135,13 @@ def test_only_the_last_ten_evaluated_epochs_are_averaged(tmp_path: Path) -> None
     assert Run(tmp_path, [1, 1, *[6] * 10]).run()["test_dice"]["last_10_mean"] == 1.0
 
 
+def test_epochs_of_other_networks_are_not_averaged(tmp_path: Path) -> None:
+    # sizes 3, 5, 8: test Dice 2/3, 10/11, 6/7, of which the run is about the last two
+    run = Run(tmp_path, [3, 5, 8])
+    run.history.first_epoch = 2
+    assert run.run()["test_dice"]["last_10_mean"] == pytest.approx((10 / 11 + 6 / 7) / 2)
+
+
 def test_rows_of_the_epochs(tmp_path: Path) -> None:
     run = Run(tmp_path, [3, 5, 8, 6], interval=2)
     run.run()
