@@ -136,7 +136,8 @@ class ConfidentLearning:
 
     def _joint(self) -> dict[str, dict[str, int]]:
         """Estimated voxels of every true class, by given class."""
-        joint, first = {}, 0
+        joint: dict[str, dict[str, int]] = {}
+        first = 0
         for limits in self.relabel.limits:
             names = self.names[first : first + len(limits.joint)]
             first += len(names)

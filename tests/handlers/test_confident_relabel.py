@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from monai_noisylabel.data import LabelStore
 from monai_noisylabel.estimation import softmin_quality
 from monai_noisylabel.handlers import BestTeachers, ConfidentLearning, ConfidentRelabel
 from monai_noisylabel.handlers.out_of_sample import OutOfSample
-from monai_noisylabel.selection import confident_limits, label_errors
+from monai_noisylabel.selection import PruningRule, confident_limits, label_errors
 
 P = torch.tensor([[0.9, 0.8, 0.1, 0.6], [0.8, 0.9, 0.3, 0.2]])
 """Probability of the background in two cases of two classes, in a row of four voxels each."""
@@ -51,7 +51,7 @@ def items(channels: int = 1) -> list[dict[str, Any]]:
 
 
 def swept(relabel: ConfidentRelabel, found: list[dict[str, Any]]) -> Any:
-    def answer(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def answer(engine: Engine, batch: Any) -> list[dict[str, Any]]:
         engine.state.batch = batch
         return [{"pred": item["pred"]} for item in batch]
 
@@ -212,12 +212,12 @@ def test_the_sweep_agrees_with_the_functions_on_many_voxels(tmp_path: Path) -> N
     logits = 2 * torch.randn(4, 3, 30, 20, generator=generator)
     given = torch.randint(0, 3, (4, 30, 20), generator=generator)
     cases = [(z.softmax(0), label) for z, label in zip(logits, given, strict=True)]
-    for rule in ("prune_by_class", "prune_by_noise_rate", "both", "off_diagonal"):
+    for rule in get_args(PruningRule):
         store = LabelStore(tmp_path / rule)
-        relabel = ConfidentRelabel(store, tmp_path / "files", 3, 2, rule=rule)  # type: ignore[arg-type]
+        relabel = ConfidentRelabel(store, tmp_path / "files", 3, 2, rule=rule)
         swept(relabel, [{"case": str(n), "label": given[n][None], "pred": logits[n]} for n in range(4)]).run()
         store.commit("found")
-        limits = confident_limits(cases, rule)  # type: ignore[arg-type]
+        limits = confident_limits(cases, rule)
         for n, (p, label) in enumerate(cases):
             stored = store.read(str(n))
             assert stored is not None
