@@ -79,6 +79,15 @@ class TestStages:
         )
         torch.testing.assert_close(loss(output, target), expected)
 
+    @pytest.mark.parametrize("stage", [1, 2])
+    def test_half_precision_is_computed_in_float32(self, stage: int) -> None:
+        output, target = batch()
+        half = {name: value.detach().half() for name, value in output.items()}
+        loss = JCASLoss(3, warm_up=1) if stage == 1 else stage_2()
+        loss.eval()
+        rounded = loss({name: value.float() for name, value in half.items()}, target)
+        torch.testing.assert_close(loss(half, target), rounded, rtol=1e-6, atol=0)
+
     def test_stage_2_corrects_and_ties_the_matrices(self) -> None:
         output, target = batch()
         loss = stage_2()
