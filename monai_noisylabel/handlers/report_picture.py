@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["draw_report"]
 
 _COLOURS = ("tab:red", "tab:cyan", "tab:orange", "tab:green", "tab:pink", "tab:olive")
 _SHOWN_CASES = 4
+_TICK_WIDTH = 12
 
 
 def draw_report(
@@ -120,7 +122,7 @@ def _matrix(axes: Axes, title: str, entries: Mapping[tuple[str, ...], float]) ->
         if np.isnan(value):
             continue
         axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="w" if value > 0.6 else "k")
-    axes.set_xticks(range(len(columns)), columns, fontsize=7)
+    axes.set_xticks(range(len(columns)), [textwrap.fill(name, _TICK_WIDTH) for name in columns], fontsize=7)
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
     axes.set_title(title.replace("_", " "), fontsize=8)
 
