@@ -90,6 +90,8 @@ def test_what_the_method_published_has_panels_of_its_own(tmp_path: Path, figures
     assert panels["nu"].get_legend() is None
     lines = {line.get_label(): line.get_xydata().tolist() for line in panels["keep rate"].lines}
     assert lines == {"liver": [[1, 0.5], [2, 0.5]], "tumour": [[2, 0.25]]}
+    markers = {line.get_label(): line.get_marker() for line in panels["keep rate"].lines}
+    assert markers == {"liver": "None", "tumour": "o"}  # a single point has no line
     assert _titles(figures[0]) == ["a: given"]
 
 
@@ -106,6 +108,14 @@ def test_entries_of_a_matrix_are_drawn_as_one_as_they_were_last(tmp_path: Path, 
     ] * 2
     assert [text.get_text() for text in axes.texts] == ["0.50", "0.50", "0.00", "1.00"]
     assert not axes.lines
+
+
+def test_a_matrix_of_several_structures_has_blank_fields(tmp_path: Path, figures: list[Figure]) -> None:
+    history = _history()
+    history.rows[-1] |= {"noise/a to a": 0.5, "noise/a to b": 0.5, "noise/c to c": 1.0}
+    _draw([_item("a", 1)], tmp_path, history=history)
+    axes = next(axes for axes in figures[0].axes if axes.get_title() == "noise")
+    assert [text.get_text() for text in axes.texts] == ["0.50", "0.50", "1.00"]
 
 
 @pytest.mark.parametrize(
