@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from monai_noisylabel.study.commands import study_app
+
 if TYPE_CHECKING:
     from monai_noisylabel.data.check import Report
     from monai_noisylabel.simulate import SimulationReport
@@ -33,6 +35,7 @@ data_app = typer.Typer(help="Datasets and their manifests.", no_args_is_help=Tru
 app.add_typer(data_app, name="data")
 labels_app = typer.Typer(help="Labels that a training corrected.", no_args_is_help=True)
 app.add_typer(labels_app, name="labels")
+app.add_typer(study_app, name="study")
 
 UNSAFE, USAGE = 1, 2
 PIPE_WIDTH = 200
