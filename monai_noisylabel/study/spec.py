@@ -214,7 +214,7 @@ def load_study(path_or_name: str | os.PathLike[str], dataset_dirs: Mapping[str, 
         content = _resolved(read_yaml(text), path.resolve().parent)
         study = Study.model_validate(content)
     except ValidationError as error:
-        lines = [f"  line {line_of(text, e['loc'])}: {_place(e['loc'])}{_said(e)}" for e in error.errors()]
+        lines = [f"  line {line_of(text, _path_of(e))}: {_place(e['loc'])}{_said(e)}" for e in error.errors()]
         raise ValueError(f"Study {path} is not valid:\n" + "\n".join(lines)) from None
     except ValueError as error:
         raise ValueError(f"Study {path} is not valid: {error}") from None
@@ -229,6 +229,11 @@ def presets() -> dict[str, Path]:
 
 def _place(loc: tuple[str | int, ...]) -> str:
     return ".".join(map(str, loc)) + ": " if loc else ""
+
+
+def _path_of(error: Any) -> list[str | int]:
+    """Keys that lead to what is wrong, those that the message begins with included."""
+    return [*error["loc"], *_said(error).partition(":")[0].split(".")]
 
 
 def _said(error: Any) -> str:

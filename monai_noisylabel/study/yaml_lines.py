@@ -12,7 +12,7 @@ __all__ = ["line_of", "read_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that is there twice and reads 1e-3 as a number."""
+    """The safe loader; it refuses a key that is there twice, 1e-3 is a number, and yes, no, on and off are words."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[str, int] = {}
@@ -24,6 +24,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:[Tt]rue|[Ff]alse)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
@@ -36,8 +41,8 @@ def read_yaml(text: str) -> Any:
         ValueError: if it is none, or a key is there twice; the message begins with the line.
 
     Example:
-        >>> read_yaml("rate: 1e-3")
-        {'rate': 0.001}
+        >>> read_yaml("rate: 1e-3\\noff: True")
+        {'rate': 0.001, 'off': True}
         >>> read_yaml("a: 1\\na: 2")
         Traceback (most recent call last):
         ValueError: line 2: 'a' is there already, in line 1

@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from dataset_files import manifest, write_ct_dataset
 from study_fakes import COMMAND, PHANTOM, plan, runs_of, study
 
 from monai_noisylabel.study.cells import CellChangedError
+from monai_noisylabel.study.honesty import DishonestError
 from monai_noisylabel.study.local import default_processes
 from monai_noisylabel.study.process import FAILURE, LOG, RECORD, run_cell
 from monai_noisylabel.study.runner import Executor, read_study, run_study
@@ -133,17 +135,16 @@ def test_two_runners_do_not_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_crosses_splits_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    from dataset_files import manifest, write_ct_dataset
-
     write_ct_dataset(tmp_path / "data")
-    crossing = manifest(
-        patient=r"(c)\d", splits={"train": {"cases": ["c0", "c1"]}, "val": {"cases": ["c2"]}, "test": {}}
-    )
-    (tmp_path / "crossing.json").write_text(crossing.model_dump_json())
+    rules = {"train": {"cases": ["c0", "c1"]}, "val": {"cases": ["c2"]}, "test": {"cases": ["c3", "c0b"]}}
+    for kind in ("images", "labels"):
+        folder = tmp_path / "data" / kind
+        (folder / "c0b.nii.gz").write_bytes((folder / "c0.nii.gz").read_bytes())
+    (tmp_path / "crossing.json").write_text(manifest(patient=r"(c\d)b?", splits=rules).model_dump_json())
     datasets = {"d": {"manifest": str(tmp_path / "crossing.json"), "dataset_dir": str(tmp_path / "data")}}
-    with pytest.raises(ValueError, match=r"patient|nothing to use"):
+    with pytest.raises(DishonestError, match="in two splits"):
         run_study(study(datasets=datasets), tmp_path / "out", executor())
-    assert runs_of(tmp_path / "out") == []
+    assert not (tmp_path / "out" / "cells").exists()
 
 
 def test_unknown_phantom_settings(tmp_path: Path) -> None:
@@ -213,7 +214,9 @@ def test_a_cell_is_stopped_on_demand(tmp_path: Path) -> None:
     folder = tmp_path / "cell"
     folder.mkdir()
     (folder / "cell.json").write_text('{"threads": 1}')
-    script = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(130)); print('on', flush=True); signal.pause()"
+    script = (
+        "import signal; signal.signal(signal.SIGINT, lambda *_: exit(130)); print('on', flush=True); signal.pause()"
+    )
     outcome = run_cell(folder, None, [sys.executable, "-c", script], lambda: "on" in (folder / LOG).read_text())
     assert outcome.state == "stopped"
     assert not (folder / FAILURE).exists()
