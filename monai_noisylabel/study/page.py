@@ -93,8 +93,8 @@ def _rules(study: Study) -> str:
         f"validation set, whose labels are {validation}. Interval, gap, ranks and tests are about the "
         f"{MODELS[protocol.headline]}. The interval is a bootstrap over test patients and says nothing about other "
         "seeds. Gap closed = (method - noisy baseline) / (clean baseline - noisy baseline), empty where noise costs "
-        "nothing. Ranks and p: over test patients, mean of all seeds; Wilcoxon signed-rank tests, corrected by Holm over the "
-        "methods of a table."
+        "nothing. Ranks and p: over test patients, mean of all seeds; Wilcoxon signed-rank tests, corrected by Holm "
+        "over the methods of a table."
     )
 
 
