@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -11,13 +13,15 @@ from monai_noisylabel.networks import AffinityNetwork
 SHARES = (0.6, 0.25, 0.15)
 
 
-def flipped_maps(transition: Tensor, count: int = 24, size: int = 24) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (n, 2, S, S), clean and noisy labels (n, 1, S, S): blobs of three classes with the shares above."""
+def flipped_maps(
+    transition: Tensor, shares: Sequence[float] = SHARES, count: int = 24, size: int = 24
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images (n, 2, S, S), clean and noisy labels (n, 1, S, S): blobs of three classes with these shares."""
     generator = torch.Generator().manual_seed(0)
     field = torch.randn(count, 1, size + 8, size + 8, generator=generator)
     field = nn.functional.avg_pool2d(field, 9, 1)
     rank = field.flatten().argsort().argsort().view(field.shape).double() / field.numel()
-    clean = torch.bucketize(rank, torch.tensor(SHARES).cumsum(0)[:-1].double())
+    clean = torch.bucketize(rank, torch.tensor(shares).cumsum(0)[:-1].double())
     draw = torch.rand(clean.shape, generator=generator)
     noisy = (draw[..., None] > transition.cumsum(1)[clean]).sum(-1).clamp(max=2)
     means = nn.functional.one_hot(clean[:, 0], 3).movedim(-1, 1)[:, :2]

@@ -36,9 +36,9 @@ class ClassCurriculum:
     """Ends the warm-up of a loss, publishes what it selects, and raises the alarm when a class is left out.
 
     The warm-up ends after the first epoch by which the share ``warm_up`` of the run has passed and in which both
-    branches predicted every class. Before that a class that is not predicted could never enter the clean set. The
-    first epoch is never enough, for the branches begin it with random answers. A class without labels is not waited
-    for.
+    branches predicted every class about as often as it is labelled. Only what both predict can enter the clean set,
+    and what is not in it is hardly learned: a class that is selected too early is lost. The first epoch is never
+    enough, for the branches begin it with random answers. A class without labels is not waited for.
 
     After every epoch these enter the trainer's metrics, with ``<class>`` one of ``background`` and the names of the
     classes (for structures that overlap also ``no_<structure>``):
@@ -57,8 +57,8 @@ class ClassCurriculum:
         classes: names of the K foreground structures.
         num_classes: classes including background (multi-class), or None (multi-label).
         warm_up: share of the run in [0, 1] that the warm-up lasts at least.
-        min_predicted: predicted voxels of a class, as a share of its labelled ones, from which it counts as predicted.
-            A stray voxel is not enough.
+        min_predicted: predicted voxels of a class, as a share of its labelled ones, from which it counts as predicted,
+            in [0, 1]; at least one voxel. Less is needed where noise labels many voxels as a class of few.
 
     Raises:
         ValueError: for a share outside [0, 1], or if the loss has other classes.
@@ -85,7 +85,7 @@ class ClassCurriculum:
         classes: Sequence[str],
         num_classes: int | None,
         warm_up: float = 0.1,
-        min_predicted: float = 0.01,
+        min_predicted: float = 0.5,
     ) -> None:
         for name, share in (("warm_up", warm_up), ("min_predicted", min_predicted)):
             if not 0 <= share <= 1:
@@ -141,7 +141,7 @@ class ClassCurriculum:
         elif is_main() and epoch in (first, engine.state.max_epochs):
             names = [f"{', '.join(self._named(part))} by branch {k}" for k, part in enumerate(missing, 1) if part.any()]
             logger.warning(
-                f"Epoch {epoch}: the warm-up goes on, because next to nothing is predicted of {'; '.join(names)}."
+                f"Epoch {epoch}: the warm-up goes on, because too little is predicted of {'; '.join(names)}."
             )
 
     def _named(self, which: Tensor) -> list[str]:

@@ -220,7 +220,7 @@ class CLCSLoss(_Loss):
         logits, features = _both(input)
         parts, label, weight = read_peers(self.flags, logits, target, weight, 2, self.num_classes)
         log_p = [F.log_softmax(part, 1, dtype=precise(part.dtype)) for part in parts]
-        clean, noise, mix = self._select([part.detach() for part in log_p], label, weight)
+        clean, noise, mix = self._select(log_p, label, weight)
         total = self.discrepancy_weight * discrepancy_loss(*features.chunk(2, 1))
         for part in log_p:
             log_p_y = part.gather(1, label[:, None])[:, 0]

@@ -63,8 +63,7 @@ class JCASLoss(_Loss):
     and that of pairs to be what that of classes implies (:func:`~monai_noisylabel.estimation.class_to_affinity`).
 
     Suits voxels that are mistaken by class: flipped or confused classes, rough outlines. One matrix for all images
-    cannot describe errors of some images only, such as missing annotations. A class of few voxels hardly resists the
-    volume term, which wants its row to be as noisy as it can be: keep ``volume_weight`` small where it is learned fast.
+    cannot describe errors of some images only, such as missing annotations.
 
     T_C and T_A are parameters of the loss and need an optimizer: give it ``loss.matrices.parameter_group(lr)``.
     :attr:`epoch` (from 0) must follow the training (:class:`~monai_noisylabel.handlers.EpochStart`). Under
@@ -114,7 +113,9 @@ class JCASLoss(_Loss):
 
     Deviation:
         Both stages in one training; the authors train the second from the first one's weights. Structures that may
-        overlap are a design decision. The printed consistency is a norm, the released code's the mean square, as here.
+        overlap are a design decision. The volume pulls each row of T_C by the share of its class
+        (:meth:`~monai_noisylabel.losses.NoiseMatrices.volume`). The printed consistency is a norm, the released code's
+        the mean square, as here.
     """
 
     def __init__(
@@ -172,7 +173,8 @@ class JCASLoss(_Loss):
             value = self._depth(input, "", label, kept, corrected)
             if "shallow_logits" in input:
                 value = value + self.weights["shallow"] * self._depth(input, "shallow_", label, kept, corrected)
-            volume, inconsistency = self.matrices.volume(), self.matrices.inconsistency()
+            volume = self.matrices.volume(self._predicted_shares(input["logits"]))
+            inconsistency = self.matrices.inconsistency()
             terms = self.weights["volume"] * volume + self.weights["consistency"] * inconsistency
             return value + terms if corrected else value + 0 * terms  # DDP wants every parameter used
 
@@ -210,6 +212,15 @@ class JCASLoss(_Loss):
         if weight is None:
             return losses.mean()
         return weighted_mean(losses.view(len(label), label.shape[1], -1), weight.flatten(2))
+
+    @torch.no_grad()
+    def _predicted_shares(self, logits: Tensor) -> Tensor:
+        """Mean probability of every class of every problem, (G, C)."""
+        z = logits.flatten(2).to(precise(logits.dtype))
+        if self.flags.sigmoid:
+            present = z.sigmoid().mean((0, 2))
+            return torch.stack([1 - present, present], 1)
+        return z.softmax(1).mean((0, 2))[None]
 
     def _label(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Class indices (B, G, \\*S), and the weight (B, 1, \\*S)."""

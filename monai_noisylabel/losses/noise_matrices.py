@@ -61,9 +61,22 @@ class NoiseMatrices(nn.Module):
         """The T_A that T_C implies under the class shares counted so far, (G, 2, 2)."""
         return class_to_affinity(self.of_class, class_priors(self.class_counts))
 
-    def volume(self) -> Tensor:
-        """The mean over the groups of log |det T_C| + log |det T_A|."""
-        return (log_volume(self.of_class) + log_volume(self.of_affinity)).mean()
+    def volume(self, shares: Tensor) -> Tensor:
+        r"""The mean over the groups of log |det T_C| + log |det T_A|, with C s_c times its pull on each row of T_C.
+
+        Voxels hold their class's row of T_C, all the weaker the fewer they are, while the volume pulls all rows alike:
+        the rows of small classes would give way. With s_c the share of the voxels that are of class c, the pull of the
+        volume and the hold of the voxels keep one proportion for all classes.
+
+        Args:
+            shares: s (G, C), of clean classes as far as known: the mean predicted probabilities.
+
+        Deviation:
+            The paper weighs all rows alike, and hardly moves them.
+        """
+        classes = self.of_class
+        fixed, factor = classes.detach(), shares.shape[1] * shares[..., None]
+        return (log_volume(fixed + factor * (classes - fixed)) + log_volume(self.of_affinity)).mean()
 
     def inconsistency(self) -> Tensor:
         """Mean square of T_A less what T_C implies."""

@@ -28,7 +28,7 @@ class Counted:
 
 
 ALL = [900, 80, 20]
-SEEN = (ALL, ALL, [[900, 99, 1], [880, 100, 20]])
+SEEN = (ALL, ALL, [[900, 90, 10], [880, 100, 20]])
 UNSEEN = (ALL, ALL, [[950, 50, 0], [880, 100, 20]])
 
 
@@ -63,10 +63,13 @@ class TestWarmUp:
     def test_random_answers_of_the_first_epoch_do_not_end_it(self) -> None:
         assert warming(Counted(*[SEEN] * 3), 3) == [True, True, False]
 
-    def test_a_stray_voxel_is_not_a_prediction(self) -> None:
-        stray = ([900, 80, 200], ALL, [[900, 99, 1], [880, 100, 20]])
+    def test_less_than_half_of_the_labelled_voxels_is_too_little(self) -> None:
+        stray = (ALL, ALL, [[900, 91, 9], [880, 100, 20]])
         assert warming(Counted(*[stray] * 3), 3) == [True] * 3
-        assert warming(Counted(*[stray] * 3), 3, min_predicted=0.005) == [True, True, False]
+        assert warming(Counted(*[stray] * 3), 3, min_predicted=0.45) == [True, True, False]
+
+    def test_one_voxel_is_needed_at_least(self) -> None:
+        assert warming(Counted(*[UNSEEN] * 3), 3, min_predicted=0.0) == [True] * 3
 
     def test_a_class_without_labels_is_not_waited_for(self) -> None:
         absent = ([900, 80, 0], [900, 80, 0], UNSEEN[2])
@@ -77,7 +80,7 @@ class TestWarmUp:
         warming(Counted(*[UNSEEN] * 4, *[SEEN] * 6), 10, warm_up=0.3)
         texts = [record.getMessage() for record in caplog.records if "curriculum" in record.name]
         assert texts == [
-            "Epoch 3: the warm-up goes on, because next to nothing is predicted of tumour by branch 1.",
+            "Epoch 3: the warm-up goes on, because too little is predicted of tumour by branch 1.",
             "The warm-up has ended with epoch 5; from now on voxels are selected.",
         ]
 

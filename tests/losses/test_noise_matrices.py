@@ -45,7 +45,16 @@ def test_terms() -> None:
     torch.testing.assert_close(matrices.implied_affinity()[0], implied)
     assert matrices.inconsistency().item() == pytest.approx((implied - matrices.of_affinity[0]).square().mean().item())
     volume = matrices.of_class[0].det().abs().log() + matrices.of_affinity[0].det().log()
-    assert matrices.volume().item() == pytest.approx(volume.item(), abs=1e-5)
+    assert matrices.volume(torch.tensor([[0.5, 0.3, 0.2]])).item() == pytest.approx(volume.item(), abs=1e-5)
+
+
+def test_the_volume_pulls_a_row_by_the_share_of_its_class() -> None:
+    """A third of the voxels, of three classes: as log |det T| itself pulls; a tenth: 0.3 of that."""
+    matrices = NoiseMatrices(classes=3)
+    (plain,) = torch.autograd.grad(matrices.of_class.det().log().sum(), matrices.class_weights)
+    volume = matrices.volume(torch.tensor([[1 / 3, 0.1, 17 / 30]]))
+    (pulled,) = torch.autograd.grad(volume, matrices.class_weights)
+    torch.testing.assert_close(pulled, plain * torch.tensor([1.0, 0.3, 1.7])[:, None])
 
 
 def test_parameter_group_learns_every_parameter_without_decay() -> None:
