@@ -74,7 +74,9 @@ class CaseRecord:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(header + "".join(line + "\n" for line in lines))
         if self._samples:
-            arrays = {f"{case}|{key}": value for case, sample in self._samples.items() for key, value in sample.items()}
+            arrays: dict[str, Any] = {
+                f"{case}|{key}": value for case, sample in self._samples.items() for key, value in sample.items()
+            }
             np.savez_compressed(self.path.parent / "samples.npz", **arrays)
 
 

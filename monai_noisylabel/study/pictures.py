@@ -76,7 +76,7 @@ def draw_heat_map(comparison: pd.DataFrame, dataset: str, model: str, path: Path
     _save(figure, path)
 
 
-def read_samples(path: Path) -> dict[str, Sample]:
+def read_samples(path: Path) -> Mapping[str, Sample]:
     """Case -> ``image``, ``label`` and ``pred``, as a cell left them; nothing where there is no file."""
     samples: dict[str, dict[str, np.ndarray]] = {}
     if path.exists():

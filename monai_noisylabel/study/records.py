@@ -128,7 +128,8 @@ def _setting(cell: Cell, record: dict[str, Any]) -> dict[str, Any]:
 def _epochs_of_models(history: pd.DataFrame, test_dice: dict[str, Any]) -> dict[str, list[int]]:
     """The epochs whose test results make up each model."""
     tested = history.loc[history["test_mean_dice"].notna(), "epoch"] if "test_mean_dice" in history else []
-    found = {name: [int(test_dice[name]["epoch"])] for name in ("b_model", "l_model") if name in test_dice}
+    models = [name for name in ("b_model", "l_model") if name in test_dice]
+    found: dict[str, list[int]] = {name: [int(test_dice[name]["epoch"])] for name in models}
     return {**found, "last_10": [int(epoch) for epoch in tested][-LAST_EPOCHS:]}
 
 

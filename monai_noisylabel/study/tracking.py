@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,14 @@ def note_results(uri: str, cell: Mapping[str, Any], run: str, metrics: Mapping[s
         metrics: results by name.
     """
     import mlflow
+    from mlflow.entities import Metric, RunTag
 
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(cell["study"])
     if experiment is None:
         return
+    now = int(1000 * time.time())
+    values = [Metric(name, value, now, 0) for name, value in metrics.items()]
+    tags = [RunTag(key, str(cell[key])) for key in ("dataset", "noise", "method", "seed", "digest")]
     for found in client.search_runs([experiment.experiment_id], f"attributes.run_name = '{run}'"):
-        for key in ("dataset", "noise", "method", "seed", "digest"):
-            client.set_tag(found.info.run_id, key, cell[key])
-        for name, value in metrics.items():
-            client.log_metric(found.info.run_id, name, value)
+        client.log_batch(found.info.run_id, values, tags=tags)

@@ -27,7 +27,7 @@ def _fake_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(seeds=[0]).model_dump(exclude_none=True)))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study(seeds=[0]).model_dump(), sort_keys=False))
     return str(tmp_path / "study.yaml")
 
 

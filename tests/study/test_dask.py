@@ -26,12 +26,21 @@ PAGE = Path(__file__).parents[2] / "docs" / "studies.md"
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler, and two workers with a thread and a GPU (in name) each."""
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler, and two workers with a GPU (in name) and one thread each, or as many as a test asks for."""
+    threads = str(getattr(request, "param", 1))
     file = tmp_path / "scheduler.json"
     environment = {**os.environ, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "3"}
     start = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    worker = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_worker",
+        "--nthreads",
+        threads,
+        "--no-nanny",
+        "--no-dashboard",
+    ]
     commands = [
         [*start, "--scheduler-file", str(file)],
         *[[*worker, "--scheduler-file", str(file), "--resources", "GPU=1", "--name", f"w{n}"] for n in (0, 1)],
@@ -98,6 +107,7 @@ def test_a_worker_is_killed_and_no_cell_is_lost_or_counted_twice(
 
 @pytest.mark.slow
 @pytest.mark.distributed
+@pytest.mark.parametrize("cluster", [3], indirect=True)
 def test_a_worker_with_one_gpu_takes_one_cell_at_a_time(
     cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
