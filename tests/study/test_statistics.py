@@ -42,6 +42,7 @@ def test_confidence_and_one_case() -> None:
     assert bootstrap_interval(dice[:1], ["p"]) == (0.0, 0.0)
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_paired_test() -> None:
     base = np.linspace(0, 1, 6)
     assert paired_p(base + np.arange(1, 7), base) == pytest.approx(2 / 2**6)  # all of one sign
