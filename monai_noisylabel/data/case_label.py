@@ -32,6 +32,7 @@ __all__ = [
     "read_case_image",
     "read_case_label",
     "turned",
+    "turned_affine",
     "written_name",
 ]
 
@@ -86,6 +87,10 @@ class CaseLabel:
             found |= {index: held_by(oriented, self.values[index]) for index in structures}
         return np.stack([found[index] for index in range(len(self.values))])
 
+    def in_file_axes(self, array: np.ndarray) -> np.ndarray:
+        """An array (*S) in the axes of the masks, turned back to those of the first file."""
+        return _turned_back(array[None], self.sources[0].affine, self.axes)[0]
+
     def contents_with(self, masks: np.ndarray) -> list[np.ndarray]:
         """Values of each file, on its own grid, after its structures have become these masks."""
         contents = []
@@ -124,7 +129,7 @@ def read_case_label(item: Mapping[str, Any], spec: DatasetSpec) -> CaseLabel:
     if len(shapes) > 1:
         raise ValueError(f"The label files {', '.join(distinct)} have different shapes {sorted(shapes)}.")
     values = tuple(spec.label_values[name] for name in spec.classes)
-    affine = _turned_affine(image, axes, shapes.pop())
+    affine = turned_affine(image, axes, shapes.pop())
     return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, affine)
 
 
@@ -238,8 +243,18 @@ def _turn(affine: np.ndarray, axes: str) -> np.ndarray:
     return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(axes)))
 
 
-def _turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) -> np.ndarray:
-    """Affine of a grid after :func:`turned`, which has brought it to a shape."""
+def turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) -> np.ndarray:
+    """Affine of a grid after :func:`turned`, which has brought it to a shape.
+
+    Args:
+        affine: voxel index to world before, 4x4.
+        axes: axis codes; None leaves it as it is.
+        shape: of the turned array.
+
+    Example:
+        >>> turned_affine(np.diag([-2.0, 1, 1, 1]), "RAS", (3, 1, 1))[0].tolist()
+        [2.0, 0.0, 0.0, -4.0]
+    """
     if axes is None:
         return affine
     turn = _turn(affine, axes)
