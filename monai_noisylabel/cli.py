@@ -14,6 +14,7 @@ from rich.table import Table
 from monai_noisylabel.cli_audit import audit
 from monai_noisylabel.cli_console import console as make_console
 from monai_noisylabel.cli_console import progress_bar
+from monai_noisylabel.study.commands import study_app
 
 if TYPE_CHECKING:
     from monai_noisylabel.data.check import Report
@@ -29,6 +30,7 @@ app.add_typer(data_app, name="data")
 labels_app = typer.Typer(help="Labels that a training corrected.", no_args_is_help=True)
 app.add_typer(labels_app, name="labels")
 app.command("audit")(audit)
+app.add_typer(study_app, name="study")
 
 UNSAFE, USAGE = 1, 2
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"masks", "estimation", "selection", "correction", "corruption"},
     {"losses", "networks", "metrics", "data", "transforms"},
     {"engines", "handlers"},
-    {"audit", "cli", "cli_audit", "cli_console", "simulate"},
+    {"audit", "cli", "cli_audit", "cli_console", "simulate", "study"},
 )
 PURE_LIBRARIES = {"numpy", "scipy", "skimage", "sklearn", "torch"}
 IMPURE_STDLIB = {

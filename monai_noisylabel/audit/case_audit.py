@@ -183,7 +183,7 @@ class CaseAuditor:
     ) -> None:
         finding, region = pair
         k = self.spec.classes.index(finding.structure)
-        wrong = np.zeros(label.masks.shape[1:], bool)
+        wrong: np.ndarray = np.zeros(label.masks.shape[1:], bool)
         if region is not None:
             wrong[region.window] = region.mask
         arrays = [label.masks[k], proposed[k], wrong]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from monai_noisylabel.metrics import effort_to_find, review_curve
 
 __all__ = ["review_chart", "score_histogram", "type_chart"]
 
 INK, FAINT, BLUE = "#1b2733", "#8795a1", "#0072b2"
-STYLE = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "svg.hashsalt": "audit"}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "svg.hashsalt": "audit"}
 SHARE = 0.8
 
 
@@ -67,7 +69,7 @@ def _figure() -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.4, 2.9), layout="constrained", facecolor="none")
     axes = figure.add_subplot(facecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure, axes
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from monai_noisylabel.audit.case_audit import CaseAuditor
@@ -164,7 +165,7 @@ class _Run:
             if found is None:
                 try:
                     label = read_case_label(item, self.spec)
-                    foreground = label.masks.any(0)
+                    foreground = np.asarray(label.masks.any(0))
                     found = [shape_facts(mask, foreground, label.spacing) for mask in label.masks]
                     self.records.write(f"facts/{case}", key, found)
                 except Exception as error:  # whatever is wrong with one case, the others must not be lost

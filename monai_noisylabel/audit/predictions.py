@@ -84,7 +84,8 @@ class SaveProbabilityd(MapTransform):
             target = probability_path(self.output_dir, str(data[self.case_key]))
             draft = target.with_name(f".{os.getpid()}-{target.name}")
             affine = lifted(np.asarray(found.affine, dtype=float))
-            np.savez_compressed(draft, **{PROBABILITY: p.half().numpy(), "affine": affine})
+            content: dict[str, Any] = {PROBABILITY: p.half().numpy(), "affine": affine}
+            np.savez_compressed(draft, **content)
             os.replace(draft, target)
         return dict(data)
 
