@@ -18,7 +18,7 @@ from monai_noisylabel.audit.probabilities import ProbabilityFolder
 from monai_noisylabel.audit.problems import Problem, problem_arrays
 from monai_noisylabel.audit.proposals import proposed_masks, write_error_maps, write_proposal
 from monai_noisylabel.audit.regions import Region, error_regions
-from monai_noisylabel.audit.scores import case_score, region_score, structure_size
+from monai_noisylabel.audit.scores import dice_with_floor, evidence_against, region_score, structure_size
 from monai_noisylabel.data.case_label import CaseLabel, read_case_image, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.label_export import file_name_of
@@ -31,6 +31,15 @@ NEGLIGIBLE = 0.002
 MOST_REGIONS = 12
 OVERLAYS = 3
 Scored = tuple[float, Region]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is found in one problem of a case."""
+
+    problem: Problem
+    scored: list[Scored]
+    measures: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -67,59 +76,52 @@ class CaseAuditor:
             with_model: whether its probabilities can be used, where there are any.
 
         Returns:
-            Plain values: ``findings``, ``score``, ``scores`` of each structure, and ``files`` written.
+            Plain values: ``findings``, by themselves; ``measures`` of each structure with a model, ``evidence`` against
+            its label and ``dice`` of label and prediction; and ``files`` written.
         """
         label = read_case_label(item, self.spec)
         checks = [_placed(finding, label) for finding in check_case(case, facts, self.cohort)]
         folder = self.folder if with_model else None
-        found = [] if folder is None else list(self._regions(item, label, folder))
-        kept = [(problem, [region for _, region in scored]) for problem, scored in found]
+        found = [] if folder is None else list(self._judged(item, label, folder))
+        kept = [(judged.problem, [region for _, region in judged.scored]) for judged in found]
         files: list[Path] = []
         if any(regions for _, regions in kept):
             files += write_error_maps(case, label, kept, self.out / "errors")
             files += write_proposal(label, kept, self.spec.dataset_dir, self.out / "proposals")
         regions = [
-            (self._finding(case, problem, score, region, label), region)
-            for problem, scored in found
-            for score, region in scored[:MOST_REGIONS]
+            (self._finding(case, judged.problem, score, region, label), region)
+            for judged in found
+            for score, region in judged.scored[:MOST_REGIONS]
         ]
         pairs: list[tuple[Finding, Region | None]] = [*regions, *((finding, None) for finding in checks)]
         findings = self._pictured(case, item, label, pairs, proposed_masks(label.masks, kept))
         return {
             "findings": [finding.as_dict() for finding in most_suspicious_first(findings)],
-            **self._scores(found, checks),
+            "measures": {name: values for judged in found for name, values in judged.measures.items()},
             "files": [str(path.relative_to(self.out)) for path in files],
         }
 
-    def _regions(
-        self, item: Mapping[str, Any], label: CaseLabel, folder: ProbabilityFolder
-    ) -> Iterator[tuple[Problem, list[Scored]]]:
-        """Regions of every problem with their scores, the most suspicious first."""
+    def _judged(self, item: Mapping[str, Any], label: CaseLabel, folder: ProbabilityFolder) -> Iterator[_Judged]:
+        """What is found in every problem, the most suspicious regions first."""
         probabilities = folder.read(item, label)
+        voxel = float(np.prod(label.spacing))
         for problem, limits in zip(self.problems, self.limits, strict=True):
             given, p = problem_arrays(problem, label.masks, probabilities)
             flagged = label_errors(torch.from_numpy(p), torch.from_numpy(given), limits).numpy()
             regions = error_regions(given, p, flagged, label.spacing, self.tolerance)
-            sizes = self._sizes(problem, given, p, label)
+            seems, sizes, measures = p.argmax(0), [0.0], {}
+            for number, k in enumerate(problem.classes[1:], start=1):
+                median = self.cohort.median_volume[k - 1] / voxel
+                one, other = given == number, seems == number
+                counts = [int(np.count_nonzero(mask)) for mask in (one & other, one, other)]
+                sizes.append(structure_size(counts[1], counts[2], median))
+                evidence = evidence_against(given, p, number, label.spacing, self.tolerance)
+                measures[self.spec.classes[k - 1]] = {
+                    "evidence": evidence / median if median else float(evidence > 0),
+                    "dice": dice_with_floor(*counts, median),
+                }
             scored = sorted(((region_score(region, sizes), region) for region in regions), key=lambda pair: -pair[0])
-            yield problem, [pair for pair in scored if pair[0] >= NEGLIGIBLE]
-
-    def _sizes(self, problem: Problem, given: np.ndarray, p: np.ndarray, label: CaseLabel) -> list[float]:
-        counts = [np.bincount(values.ravel(), minlength=len(p)) for values in (given, p.argmax(0))]
-        voxel = float(np.prod(label.spacing))
-        medians = [0.0, *(self.cohort.median_volume[number - 1] / voxel for number in problem.classes[1:])]
-        return [structure_size(int(a), int(b), median) for a, b, median in zip(*counts, medians, strict=True)]
-
-    def _scores(self, found: Sequence[tuple[Problem, Sequence[Scored]]], checks: Sequence[Finding]) -> dict[str, Any]:
-        parts: dict[str, list[float]] = {name: [] for name in self.spec.classes}
-        for problem, scored in found:
-            for score, region in scored:
-                for number in {region.given, region.seems} - {0}:
-                    parts[self.spec.classes[problem.classes[number] - 1]].append(score)
-        for finding in checks:
-            parts[finding.structure].append(finding.suspicion)
-        scores = {name: case_score(values) for name, values in parts.items()}
-        return {"scores": scores, "score": max(scores.values())}
+            yield _Judged(problem, [pair for pair in scored if pair[0] >= NEGLIGIBLE], measures)
 
     def _finding(self, case: str, problem: Problem, score: float, region: Region, label: CaseLabel) -> Finding:
         names = ["background", *self.spec.classes]

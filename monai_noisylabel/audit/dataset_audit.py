@@ -21,8 +21,8 @@ from monai_noisylabel.audit.folds import BundleFolds, predict_by_folds
 from monai_noisylabel.audit.page import CaseRow, write_cases, write_page
 from monai_noisylabel.audit.probabilities import ProbabilityFolder
 from monai_noisylabel.audit.problems import CaseStream, problems_of
+from monai_noisylabel.audit.ranking import ranked
 from monai_noisylabel.audit.records import Records, digest, file_state, open_folder
-from monai_noisylabel.audit.scores import case_score
 from monai_noisylabel.audit.shape_facts import shape_facts
 from monai_noisylabel.data.case_label import paths_of, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
@@ -231,7 +231,7 @@ class _Run:
 def _report(run: _Run, results: Mapping[str, Mapping[str, Any]], with_model: bool) -> AuditReport:
     """Write the lists and the page."""
     spec = run.spec
-    findings = [Finding(**values) for result in results.values() for values in result["findings"]]
+    findings, scores = ranked(results, spec.classes)
     findings += [of_problem(problem) for problem in spec.left_out]
     findings += [of_problem(note) for note in spec.notes if note.kind != "empty label" and note.case in run.items]
     findings += [Finding(case, "", "not judged", 1.0, 1.0, text, "check") for case, text in run.failed.items()]
@@ -240,10 +240,10 @@ def _report(run: _Run, results: Mapping[str, Mapping[str, Any]], with_model: boo
     rows = []
     for case in dict.fromkeys([*run.items, *whole]):
         own = [finding for finding in findings if finding.case == case]
-        scores = results[case]["scores"] if case in results else {}
-        score = case_score([whole.get(case, 0.0), results[case]["score"] if case in results else 0.0])
+        parts = dict(scores.get(case, {}))
+        score = max(parts.pop("", 0.0), whole.get(case, 0.0))
         patient = str(run.items[case]["patient"]) if case in run.items else ""
-        rows.append(CaseRow(case, patient, score, len(own), sum(f.confidence for f in own), scores))
+        rows.append(CaseRow(case, patient, score, len(own), sum(f.confidence for f in own), parts))
     rows.sort(key=lambda row: (-row.score, row.case))
     write_findings(findings, run.out / "audit.csv")
     write_cases(rows, spec.classes, run.out / "cases.csv")

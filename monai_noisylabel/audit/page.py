@@ -91,7 +91,7 @@ def write_page(
         rows=rows,
         charts=[chart for chart in charts if chart[1]],
         enough=enough,
-        notable=sum(row.score >= NOTABLE for row in rows),
+        notable=len({finding.case for finding in findings if finding.suspicion >= NOTABLE}),
         notable_limit=NOTABLE,
         types=sorted({finding.type for finding in findings}),
         structures=[*spec.classes],
