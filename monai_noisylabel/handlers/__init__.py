@@ -2,6 +2,7 @@
 
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
+from monai_noisylabel.handlers.case_weights import CaseWeights
 from monai_noisylabel.handlers.curriculum import ClassCurriculum
 from monai_noisylabel.handlers.epoch_start import EpochStart
 from monai_noisylabel.handlers.keep_rates import KeepRates
@@ -21,6 +22,7 @@ from monai_noisylabel.handlers.weight_average import WeightAverage
 __all__ = [
     "BestModel",
     "CaseDice",
+    "CaseWeights",
     "ClassCurriculum",
     "EpochStart",
     "KeepRates",
