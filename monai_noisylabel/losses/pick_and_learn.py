@@ -56,6 +56,11 @@ class PickAndLearnLoss(_Loss):
     them. The bound lambda is the paper's overfitting control: two weights differ by the factor :math:`e^{2 \lambda}`
     at most, and a sample that was misjudged can come back.
 
+    In the first ``warm_up`` epochs the segmentation network learns from the plain mean, and the quality network by its
+    weights as ever. A network that knows nothing finds the samples easy that everybody does, such as those of large
+    labels, and would go on to learn from these. The attribute :attr:`epoch` (from 0) must follow the training
+    (:class:`~monai_noisylabel.handlers.EpochStart`).
+
     Robust to labels that are wrong as a whole among right ones in the same batch, such as missing or displaced
     structures. Not against small errors in every label, nor against errors that most labels share; and right labels of
     unusual images weigh less too.
@@ -66,11 +71,13 @@ class PickAndLearnLoss(_Loss):
 
     Attributes:
         weights: B w_i of the last batch, without gradient: 1 where all samples count alike.
+        epoch: training epoch.
 
     Args:
         loss: loss of one sample, called as ``loss(logits, target)`` on batches of one, with reduction to a mean: any
             segmentation loss of MONAI or of this package. The paper: Dice.
         bound: lambda, from 0 (plain mean) to 20; the paper: 2.
+        warm_up: epochs before the weights count for the segmentation network, at least 0; the paper: 0.
 
     Shape:
         input: logits (B, C, \*S) and scores (B,), as :class:`~monai_noisylabel.networks.QualityAwareNetwork` gives
@@ -79,8 +86,8 @@ class PickAndLearnLoss(_Loss):
 
     Raises:
         TypeError: if the input is not a pair of tensors.
-        ValueError: for a batch of 1, where every weight is 1 and the quality network learns nothing; for a bound out of
-            its range, a loss of more than one value, or forms that do not go together.
+        ValueError: for a batch of 1, where every weight is 1 and the quality network learns nothing; for a bound or
+            warm-up out of its range, a loss of more than one value, or forms that do not go together.
 
     Example:
         >>> loss = PickAndLearnLoss(nn.L1Loss(), bound=2.0)
@@ -94,17 +101,21 @@ class PickAndLearnLoss(_Loss):
         2019.
 
     Deviation:
-        Weights v, which the paper does not have, enter both sums.
+        Weights v, which enter both sums, and the warm-up are not in the paper. Its details, such as lambda, are taken
+        from descriptions of it; see the page of the bundle ``pick_and_learn``.
     """
 
     weights: Tensor
 
-    def __init__(self, loss: nn.Module, bound: float = 2.0) -> None:
+    def __init__(self, loss: nn.Module, bound: float = 2.0, warm_up: int = 0) -> None:
         super().__init__()
         if not 0 <= bound <= _GREATEST_BOUND:
             raise ValueError(f"bound must be from 0 to {_GREATEST_BOUND:g}, got {bound}.")
+        if warm_up < 0:
+            raise ValueError(f"warm_up must be 0 epochs or more, got {warm_up}.")
         self.loss = loss
-        self.bound = bound
+        self.bound, self.warm_up = bound, warm_up
+        self.epoch = 0
         self.weights = torch.empty(0)
 
     def forward(self, input: tuple[Tensor, Tensor], target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -112,24 +123,31 @@ class PickAndLearnLoss(_Loss):
         logits, scores = _both(input)
         with torch.autocast(logits.device.type, enabled=False):
             losses = self._sample_losses(logits.to(precise(logits.dtype)), target.as_subclass(Tensor), weight)
-            masses = torch.exp(self.bound * (scores.to(losses.dtype).tanh() - 1))  # from e^(-2 bound) to 1
+            given = torch.ones_like(losses)
             if weight is not None:
-                masses = masses * flat_weight(weight.as_subclass(Tensor), logits).to(masses.dtype).mean((1, 2))
-            own = torch.stack([masses.sum(), (masses * losses).sum()])
-            sums, samples, processes = self._over_all(own, len(masses))
-            _require_two(samples)
-            total = torch.where(sums[0] > 0, sums[0], 1)
-            self.weights = (samples * masses / total).detach()
-            value = sums[1] / total
-            return value.detach() + processes * (value - value.detach())
+                given = flat_weight(weight.as_subclass(Tensor), logits).to(losses.dtype).mean((1, 2))
+            masses = given * torch.exp(self.bound * (scores.to(losses.dtype).tanh() - 1))  # given e^(-2 bound) to given
+            if self.epoch >= self.warm_up:
+                return self._mean(masses, losses)
+            plain = self._mean(given, losses)
+            judged = self._mean(masses, losses.detach())
+            return plain + (judged - judged.detach())
+
+    def _mean(self, masses: Tensor, losses: Tensor) -> Tensor:
+        """Weighted mean over the samples of all processes; :attr:`weights` are set."""
+        own = torch.stack([masses.sum(), (masses * losses).sum()])
+        sums, samples, processes = self._over_all(own, len(masses))
+        _require_two(samples)
+        total = torch.where(sums[0] > 0, sums[0], 1)
+        self.weights = (samples * masses / total).detach()
+        value = sums[1] / total
+        return value.detach() + processes * (value - value.detach())
 
     def _sample_losses(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """The loss of every sample, (B,)."""
-        per_voxel = weight is not None and weight.ndim > 1
-        parts = zip(
-            *(part.split(1) for part in ([logits, target, weight] if per_voxel else [logits, target])), strict=True
-        )
-        losses = [self.loss(*part) for part in parts]
+        per_voxel = [] if weight is None or weight.ndim == 1 else [weight]
+        samples = zip(*(part.split(1) for part in (logits, target, *per_voxel)), strict=True)
+        losses = [self.loss(*sample) for sample in samples]
         if losses[0].numel() != 1:
             raise ValueError(
                 f"{type(self.loss).__name__} gives the form {tuple(losses[0].shape)} for one sample: it must reduce to "
@@ -148,8 +166,8 @@ class PickAndLearnLoss(_Loss):
         return sums, round(everywhere[2].item()), dist.get_world_size()
 
     def extra_repr(self) -> str:
-        """The bound, as printed."""
-        return f"bound={self.bound}"
+        """The settings, as printed."""
+        return f"bound={self.bound}, warm_up={self.warm_up}"
 
 
 def _require_two(samples: int) -> None:
