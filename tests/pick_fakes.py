@@ -37,9 +37,9 @@ def dice_and_cross_entropy() -> nn.Module:
 
 
 def step_on_share(network: nn.Module, loss: PickAndLearnLoss, share: slice) -> dict[str, Any]:
-    """Value, gradients and weights of one step on a share of the batch."""
+    """Value, gradients and weights of one step of a network in double precision on a share of the batch."""
     image, label = images_and_labels()
-    value = loss(network(image[share], label=label[share]), label[share])
+    value = loss(network(image.double()[share], label=label[share]), label[share])
     value.backward()
     slopes = {name.removeprefix("module."): p.grad.numpy() for name, p in network.named_parameters()}
     return {"value": value.item(), "slopes": slopes, "weights": loss.weights.tolist()}
@@ -49,7 +49,7 @@ def gradients_of_rank(rank: int, first: int, warm_up: int) -> dict[str, Any]:
     """The step of a rank that has the first samples, or the others, of the batch of five."""
     share = slice(None, first) if rank == 0 else slice(first, None)
     loss = PickAndLearnLoss(dice_and_cross_entropy(), warm_up=warm_up)
-    return step_on_share(DistributedDataParallel(small_network()), loss, share)
+    return step_on_share(DistributedDataParallel(small_network().double()), loss, share)
 
 
 def refused_on_rank(rank: int, samples: int) -> str:

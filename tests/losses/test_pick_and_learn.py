@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -220,7 +221,7 @@ def test_one_loss_trains_both_networks_to_doubt_wrong_labels() -> None:
     network = small_network()
     loss = PickAndLearnLoss(CrossEntropyLoss())
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(120):
+    for _ in range(100):
         optimizer.zero_grad()
         logits, quality = network(image, label=label)
         loss((logits, quality), label).backward()
@@ -235,16 +236,14 @@ def test_one_loss_trains_both_networks_to_doubt_wrong_labels() -> None:
 def test_two_processes_equal_the_joint_batch(first: int, warm_up: int) -> None:
     """Also with shares of 4 and 1: neither process alone has what the gradient needs."""
     loss = PickAndLearnLoss(dice_and_cross_entropy(), warm_up=warm_up)
-    whole = step_on_share(small_network(), loss, slice(None))
+    whole = step_on_share(small_network().double(), loss, slice(None))
     parts = run_on_two(gradients_of_rank, first, warm_up)
-    assert [part["value"] for part in parts] == pytest.approx([whole["value"]] * 2, rel=1e-6)
-    assert parts[0]["weights"] + parts[1]["weights"] == pytest.approx(whole["weights"], rel=1e-5)
+    assert [part["value"] for part in parts] == pytest.approx([whole["value"]] * 2, rel=1e-9)
+    assert parts[0]["weights"] + parts[1]["weights"] == pytest.approx(whole["weights"], rel=1e-9)
     for part in parts:
         assert part["slopes"].keys() == whole["slopes"].keys()
         for name, slope in whole["slopes"].items():
-            torch.testing.assert_close(
-                torch.as_tensor(part["slopes"][name]), torch.as_tensor(slope), rtol=1e-4, atol=1e-7, msg=name
-            )
+            np.testing.assert_allclose(part["slopes"][name], slope, rtol=1e-7, atol=1e-12, err_msg=name)
     assert abs(whole["slopes"]["quality.score.weight"]).max() > 1e-4
 
 
