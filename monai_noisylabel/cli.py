@@ -14,7 +14,7 @@ from rich.table import Table
 from monai_noisylabel.cli_audit import audit
 from monai_noisylabel.cli_console import console as make_console
 from monai_noisylabel.cli_console import progress_bar
-from monai_noisylabel.study.commands import study_app
+from monai_noisylabel.cli_study import study_app
 
 if TYPE_CHECKING:
     from monai_noisylabel.data.check import Report

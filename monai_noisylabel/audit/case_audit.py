@@ -113,12 +113,12 @@ class CaseAuditor:
             for number, k in enumerate(problem.classes[1:], start=1):
                 median = self.cohort.median_volume[k - 1] / voxel
                 one, other = given == number, seems == number
-                counts = [int(np.count_nonzero(mask)) for mask in (one & other, one, other)]
-                sizes.append(structure_size(counts[1], counts[2], median))
+                both, own, seen = (int(np.count_nonzero(mask)) for mask in (one & other, one, other))
+                sizes.append(structure_size(own, seen, median))
                 evidence = evidence_against(given, p, number, label.spacing, self.tolerance)
                 measures[self.spec.classes[k - 1]] = {
                     "evidence": evidence / median if median else float(evidence > 0),
-                    "dice": dice_with_floor(*counts, median),
+                    "dice": dice_with_floor(both, own, seen, median),
                 }
             scored = sorted(((region_score(region, sizes), region) for region in regions), key=lambda pair: -pair[0])
             yield _Judged(problem, [pair for pair in scored if pair[0] >= NEGLIGIBLE], measures)
