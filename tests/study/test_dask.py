@@ -129,6 +129,12 @@ def test_without_a_scheduler_it_says_so(tmp_path: Path) -> None:
         run_study(study(), tmp_path / "out", executor)
 
 
+def test_without_dask_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"pip install .*monai_noisylabel\[cluster\]"):
+        run_study(study(), tmp_path / "out", Executor(scheduler="tcp://127.0.0.1:9", command=COMMAND))
+
+
 def test_the_job_script_of_a_slurm_queue() -> None:
     """The recipe of docs/studies.md: a job is one worker, with one cell at a time and one GPU."""
     jobqueue = pytest.importorskip("dask_jobqueue")
