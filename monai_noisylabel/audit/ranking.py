@@ -41,7 +41,9 @@ def ranked(results: Results, classes: Sequence[str]) -> tuple[list[Finding], dic
             for name in classes
         }
         shares = {name: result["measures"].get(name, {}).get("evidence", 0.0) for name in classes}
-        scores[case] = {name: structure_suspicion(shares[name], usual[name], checks[name]) for name in classes}
+        scores[case] = {
+            name: structure_suspicion(shares[name], usual[name], known[name], checks[name]) for name in classes
+        }
         scores[case][""] = case_suspicion(list(scores[case].values()))
     return findings, scores
 

@@ -86,7 +86,7 @@ def error_regions(
         >>> p = np.where(seems == np.arange(2)[:, None, None], np.float32(0.9), np.float32(0.1))
         >>> for r in error_regions(given, p, given != seems, (1.0, 0.5)):
         ...     print(r.type, r.voxels, round(r.margin, 2), r.thickness, r.shift)
-        boundary too far in 20 0.8 2.0 2.0
+        boundary too far in 20 0.8 1.5 2.0
         missing 9 0.8 1.5 None
     """
     seems = p.argmax(0).astype(given.dtype)
@@ -94,7 +94,7 @@ def error_regions(
     found = []
     for i, j in _pairs(given, seems, differs):
         pair = differs & (given == i) & (seems == j)
-        core = pair & beyond_tolerance(given == j, seems == i, pair, spacing, tolerance)
+        core = pair & beyond_tolerance(given == j, seems == i, pair, spacing, tolerance, outside=(j == 0, i == 0))
         excess = pair & ndimage.binary_dilation(core, np.ones((3,) * core.ndim, bool)) if core.any() else core
         found += list(_components(given, seems, p, flagged, excess, (i, j), spacing))
     return found
@@ -106,6 +106,7 @@ def beyond_tolerance(
     where: np.ndarray,
     spacing: Sequence[float],
     tolerance: float | None = None,
+    outside: tuple[bool, bool] = (False, False),
 ) -> np.ndarray:
     r"""Which contradicted voxels are more than an uncertain boundary.
 
@@ -119,6 +120,8 @@ def beyond_tolerance(
         where: the voxels asked for.
         spacing: voxel size along each axis.
         tolerance: distance in the unit of the spacing; None: one voxel along each axis, diagonals included.
+        outside: whether what lies beyond the border of the image counts as the given j, and as the predicted i: a
+            background does, so that the last slice of a structure may be uncertain too.
 
     Shape:
         all (\*S).
@@ -137,17 +140,20 @@ def beyond_tolerance(
         slice(max(0, part.start - margin), part.stop + margin)
         for part, margin in zip(bounding_window(where), reach, strict=True)
     )
-    near = [_near(mask[window], spacing, tolerance) for mask in (given_other, seems_given)]
+    sides = zip((given_other, seems_given), outside, strict=True)
+    near = [_near(np.pad(mask[window], 1, constant_values=beyond), spacing, tolerance) for mask, beyond in sides]
     result[window] = ~(near[0] & near[1])
     return result
 
 
-def _near(mask: np.ndarray, spacing: Sequence[float], tolerance: float | None) -> np.ndarray:
-    if not mask.any():
-        return np.zeros(mask.shape, bool)
+def _near(padded: np.ndarray, spacing: Sequence[float], tolerance: float | None) -> np.ndarray:
+    """Which voxels, without the padding by one, have one of a mask within the tolerance."""
+    inner = (slice(1, -1),) * padded.ndim
+    if not padded.any():
+        return padded[inner]
     if tolerance is None:
-        return np.asarray(ndimage.binary_dilation(mask, np.ones((3,) * mask.ndim, bool)))
-    return np.asarray(ndimage.distance_transform_edt(~mask, sampling=spacing) <= tolerance)
+        return np.asarray(ndimage.binary_dilation(padded, np.ones((3,) * padded.ndim, bool)))[inner]
+    return np.asarray(ndimage.distance_transform_edt(~padded, sampling=spacing) <= tolerance)[inner]
 
 
 def _pairs(given: np.ndarray, seems: np.ndarray, differs: np.ndarray) -> list[tuple[int, int]]:

@@ -31,6 +31,7 @@ LEAST_USUAL = 0.02
 """Share of a structure that a case may be contradicted in without a doubt."""
 
 SURE = 0.99
+DECISIVE = 3
 
 
 def structure_size(given: int, seems: int, median: float) -> float:
@@ -114,15 +115,16 @@ def evidence_against(
         if not where.any():
             continue
         sides = (~mask, seems) if lost else (mask, ~seems)
-        weight = np.where(beyond_tolerance(*sides, where, spacing, tolerance)[where], 1.0, RIM)
+        beyond = beyond_tolerance(*sides, where, spacing, tolerance, outside=(lost, not lost))
+        weight = np.where(beyond[where], 1.0, RIM)
         total += float((weight * np.abs(p[number][where] - mask[where])).sum())
     return total
 
 
-def structure_suspicion(share: float, usual: float, check: float = 0.0) -> float:
+def structure_suspicion(share: float, usual: float, known: float = 1.0, check: float = 0.0) -> float:
     r"""Suspicion of a structure's label in one case, among the other cases.
 
-    .. math:: s = 1 - \frac{1 - c}{1 + x / (\bar{x} + 0.02)}
+    .. math:: s = 1 - (1 - c) \left(1 + \frac{x}{\bar{x} + 0.02}\right)^{-D}
 
     So a structure that the network does not know, and contradicts everywhere, makes no case suspicious, and it takes
     little where it knows a structure well.
@@ -130,28 +132,29 @@ def structure_suspicion(share: float, usual: float, check: float = 0.0) -> float
     Args:
         share: x, :func:`evidence_against` as a share of the structure's median size.
         usual: its median over the cases.
+        known: D, the median of :func:`dice_with_floor` over the cases.
         check: c, suspicion of the checks that need no model.
 
     Example:
         >>> structure_suspicion(0.0, 0.0), structure_suspicion(0.1, 0.0), structure_suspicion(0.1, 0.08)
         (0.0, 0.8333, 0.5)
     """
-    return 1 - (1 - min(check, SURE)) / (1 + min(share, 1.0) / (usual + LEAST_USUAL))
+    return 1 - (1 - min(check, SURE)) * (1 + min(share, 1.0) / (usual + LEAST_USUAL)) ** -known
 
 
 def case_suspicion(structures: Sequence[float]) -> float:
-    r"""Suspicion of a case from that of its structures.
+    r"""Suspicion of a case from that of its three most suspicious structures.
 
-    .. math:: s = 1 - \exp\left(-\sqrt{\tfrac{1}{K} \sum_k \log^2(1 - s_k)}\right)
+    .. math:: s = 1 - \left(\prod_{k=1}^{3} (1 - s_k)\right)^{1/3}
 
-    Between their mean, which would overlook one wrong structure of many, and their maximum, which the least
-    predictable structure would decide alone.
+    The mean of three, because the most suspicious one alone is often that which the network knows least; not of all,
+    because one wrong structure of many would be overlooked.
 
     Example:
-        >>> case_suspicion([0.5, 0.5]), case_suspicion([0.0, 0.9]), case_suspicion([])
-        (0.5, 0.8037, 0.0)
+        >>> case_suspicion([0.5, 0.5]), case_suspicion([0.0, 0.0, 0.0, 0.0, 0.992]), case_suspicion([])
+        (0.5, 0.8, 0.0)
     """
-    if not len(structures):
+    highest = np.sort(np.asarray(structures, dtype=float))[::-1][:DECISIVE]
+    if not len(highest):
         return 0.0
-    logs = np.log1p(-np.minimum(structures, 1 - 1e-9))
-    return float(1 - np.exp(-np.sqrt((logs**2).mean())))
+    return float(1 - np.exp(np.log1p(-np.minimum(highest, 1 - 1e-9)).mean()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -120,31 +118,35 @@ def test_the_rest_of_a_rim_is_no_region() -> None:
     assert 4 * 6 <= region.voxels <= 4 * 6 + 4
 
 
-def _dense(
-    given_other: np.ndarray, seems_given: np.ndarray, near: Callable[[np.ndarray, np.ndarray], bool]
-) -> np.ndarray:
-    """Every voxel against every other one."""
-    result = np.zeros(given_other.shape, bool)
-    for place in np.ndindex(*given_other.shape):
-        reached = [
-            any(near(np.array(place), np.array(other)) for other in np.argwhere(mask))
-            for mask in (given_other, seems_given)
-        ]
-        result[place] = not all(reached)
-    return result
-
-
 @pytest.mark.parametrize("tolerance", [None, 1.2])
-def test_tolerance_against_all_pairs(tolerance: float | None) -> None:
+@pytest.mark.parametrize("outside", [(False, False), (True, False), (False, True)])
+def test_tolerance_against_all_pairs(tolerance: float | None, outside: tuple[bool, bool]) -> None:
     rng = np.random.default_rng(0)
     one, other, where = rng.random((3, 7, 9)) < 0.1
     spacing = np.array([0.5, 1.0])
 
-    def near(a: np.ndarray, b: np.ndarray) -> bool:
+    def near(place: tuple[int, ...], mask: np.ndarray, beyond: bool) -> bool:
+        around = np.argwhere(np.pad(mask, 3, constant_values=beyond)) - 3 - place
         if tolerance is None:
-            return bool(np.abs(a - b).max() <= 1)
-        return bool(np.linalg.norm((a - b) * spacing) <= tolerance)
+            return bool((np.abs(around).max(1) <= 1).any())
+        return bool((np.linalg.norm(around * spacing, axis=1) <= tolerance).any())
 
-    found = beyond_tolerance(one, other, where, spacing.tolist(), tolerance)
-    assert where.any()
-    np.testing.assert_array_equal(found[where], _dense(one, other, near)[where])
+    found = beyond_tolerance(one, other, where, spacing.tolist(), tolerance, outside)
+    places = [tuple(place) for place in np.argwhere(where)]
+    expected = [not (near(place, one, outside[0]) and near(place, other, outside[1])) for place in places]
+    assert [bool(found[place]) for place in places] == expected
+    assert len(set(expected)) == 2
+
+
+def test_the_last_slice_of_a_structure_may_be_uncertain() -> None:
+    full = np.zeros((12, 12, 8), np.uint8)
+    full[3:9, 3:9, 2:] = 1
+    short = full.copy()
+    short[..., -1] = 0
+    assert _found(full, short) == []
+    assert _found(short, full) == []
+    short[..., -2] = 0
+    assert [region.type for region in _found(full, short)] == ["spurious"]
+    speck = np.zeros_like(full)
+    speck[5, 5, -1] = 1
+    assert [region.type for region in _found(speck, np.zeros_like(full))] == ["spurious"]
