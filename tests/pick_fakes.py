@@ -41,7 +41,9 @@ def step_on_share(network: nn.Module, loss: PickAndLearnLoss, share: slice) -> d
     image, label = images_and_labels()
     value = loss(network(image.double()[share], label=label[share]), label[share])
     value.backward()
-    slopes = {name.removeprefix("module."): p.grad.numpy() for name, p in network.named_parameters()}
+    slopes = {
+        name.removeprefix("module."): p.grad.numpy() for name, p in network.named_parameters() if p.grad is not None
+    }
     return {"value": value.item(), "slopes": slopes, "weights": loss.weights.tolist()}
 
 
