@@ -3,6 +3,8 @@
 from monai_noisylabel.data.check import check_dataset
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
 from monai_noisylabel.data.flags import check_flags
+from monai_noisylabel.data.fold_batch import FoldBatch
+from monai_noisylabel.data.folds import patient_folds, with_folds
 from monai_noisylabel.data.inference_items import describe_dataset, inference_items
 from monai_noisylabel.data.label_export import export_labels
 from monai_noisylabel.data.label_store import LabelStore
@@ -16,6 +18,7 @@ from monai_noisylabel.data.unaugmented import unaugmented
 
 __all__ = [
     "DatasetSpec",
+    "FoldBatch",
     "LabelStore",
     "LabelWriter",
     "Manifest",
@@ -30,7 +33,9 @@ __all__ = [
     "load_dataset",
     "load_manifest",
     "make_phantom",
+    "patient_folds",
     "preprocessing",
     "shipped_manifests",
     "unaugmented",
+    "with_folds",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sklearn.model_selection import GroupKFold
 
-__all__ = ["patient_folds"]
+__all__ = ["patient_folds", "with_folds"]
 
 
 def patient_folds(items: Sequence[Mapping[str, Any]], folds: int, seed: int = 0) -> list[int]:
@@ -40,3 +40,14 @@ def patient_folds(items: Sequence[Mapping[str, Any]], folds: int, seed: int = 0)
     split = GroupKFold(folds, shuffle=True, random_state=seed).split(patients, groups=patients)
     fold_of = {patients[index]: fold for fold, (_, members) in enumerate(split) for index in members}
     return [fold_of[str(item["patient"])] for item in items]
+
+
+def with_folds(items: Sequence[Mapping[str, Any]], folds: int, seed: int = 0) -> list[dict[str, Any]]:
+    """The same items, each with its fold under the key ``fold``; arguments and errors as :func:`patient_folds`.
+
+    Example:
+        >>> [item["fold"] for item in with_folds([{"patient": "ann"}, {"patient": "ben"}], 2)]
+        [0, 1]
+    """
+    of_item = patient_folds(items, folds, seed)
+    return [{**item, "fold": fold} for item, fold in zip(items, of_item, strict=True)]

@@ -1,7 +1,11 @@
 """Ignite handlers that follow and steer a training with noisy labels."""
 
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
+from monai_noisylabel.handlers.best_teachers import BestTeachers
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
+from monai_noisylabel.handlers.case_weights import CaseWeights
+from monai_noisylabel.handlers.confident_learning import ConfidentLearning
+from monai_noisylabel.handlers.confident_relabel import ConfidentRelabel
 from monai_noisylabel.handlers.curriculum import ClassCurriculum
 from monai_noisylabel.handlers.epoch_start import EpochStart
 from monai_noisylabel.handlers.keep_rates import KeepRates
@@ -20,8 +24,12 @@ from monai_noisylabel.handlers.weight_average import WeightAverage
 
 __all__ = [
     "BestModel",
+    "BestTeachers",
     "CaseDice",
+    "CaseWeights",
     "ClassCurriculum",
+    "ConfidentLearning",
+    "ConfidentRelabel",
     "EpochStart",
     "KeepRates",
     "KeepUnlearned",

@@ -55,7 +55,9 @@ class BestModel:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Save if this is the best so far; an undefined value (NaN) never is."""
+        """Save if this is the best so far; an undefined value (NaN) never is, nor one of another network."""
+        if engine.state.epoch < self.history.first_epoch:
+            return
         value = engine.state.metrics[self.metric]
         if not value > (-1.0 if self.history.best is None else self.history.best):
             return

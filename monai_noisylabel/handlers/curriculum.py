@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.engines import Trainer
 from torch import Tensor
 
-from monai_noisylabel.handlers.keep_rates import label_names
+from monai_noisylabel.handlers.exclusive_problems import label_names
 from monai_noisylabel.handlers.processes import is_main
 from monai_noisylabel.losses.clcs import EpochTotals
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -22,7 +21,8 @@ from monai_noisylabel.estimation import (
     keep_rates,
 )
 from monai_noisylabel.handlers.decollated import decollated
-from monai_noisylabel.handlers.processes import gather_from_all, is_main, own_share
+from monai_noisylabel.handlers.exclusive_problems import label_names, problem_labels, problem_probabilities
+from monai_noisylabel.handlers.processes import is_main, own_share, sum_over_all
 from monai_noisylabel.selection import as_keep_rates
 
 __all__ = ["HasKeepRates", "KeepRates"]
@@ -171,10 +171,10 @@ class KeepRates:
                     f"one, and that of case {item.get('case', index)!r} is not known. Simulate noise, which keeps the "
                     "clean label, or choose the source 'estimated', or give numbers."
                 )
-            given, clean = (_labels(item[key], self.num_classes) for key in ("label", "clean_label"))
+            given, clean = (problem_labels(item[key], self.num_classes) for key in ("label", "clean_label"))
             parts = [confusion_counts(*pair, self.num_classes or 2) for pair in zip(given, clean, strict=True)]
             counts = counts + torch.stack(parts)
-        return keep_rates(_sum_over_all(counts))
+        return keep_rates(sum_over_all(counts))
 
     def estimate(self, epoch: int) -> Tensor:
         """Rates by two passes of the network over the training set."""
@@ -186,12 +186,12 @@ class KeepRates:
         """Sum of the counts of every training sample, seen by whichever process."""
         self._count, self._counts = count, _NO_COUNTS
         self.sweep.run(global_epoch=epoch)
-        return _sum_over_all(self._counts)
+        return sum_over_all(self._counts)
 
     def _count_batch(self, engine: Engine) -> None:
         for item, output in decollated(engine):
-            probabilities = _probabilities(output["pred"], self.num_classes)
-            labels = [label.to(probabilities[0].device) for label in _labels(item["label"], self.num_classes)]
+            probabilities = problem_probabilities(output["pred"], self.num_classes)
+            labels = [label.to(probabilities[0].device) for label in problem_labels(item["label"], self.num_classes)]
             problems = enumerate(zip(probabilities, labels, strict=True))
             self._counts = self._counts + torch.stack([self._count(n, *problem).cpu() for n, problem in problems])
 
@@ -218,28 +218,3 @@ class KeepRates:
         if self.source == "oracle" and self.dataset is None:
             raise ValueError("Keep rates from the source 'oracle' need the training dataset, with its clean labels.")
         return None
-
-
-def label_names(classes: Sequence[str], num_classes: int | None) -> list[str]:
-    """Names of the classes, or of the labels 0 and 1 of every structure (``num_classes`` None)."""
-    if num_classes is not None:
-        return ["background", *classes]
-    return [name for structure in classes for name in (f"no_{structure}", structure)]
-
-
-def _labels(label: Any, num_classes: int | None) -> list[Tensor]:
-    """Class indices of every problem of exclusive classes: there is one, or one per structure."""
-    channels = torch.as_tensor(label).as_subclass(Tensor)
-    return list(channels > 0) if num_classes is None else [channels[0]]
-
-
-def _probabilities(logits: Tensor, num_classes: int | None) -> list[Tensor]:
-    """Probabilities of the classes of every problem, in float32."""
-    z = logits.as_subclass(Tensor).float()
-    if num_classes is not None:
-        return [z.softmax(0)]
-    return [torch.stack([(-channel).sigmoid(), channel.sigmoid()]) for channel in z]
-
-
-def _sum_over_all(counts: Tensor) -> Tensor:
-    return functools.reduce(torch.add, gather_from_all(counts))

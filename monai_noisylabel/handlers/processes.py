@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
-__all__ = ["gather_from_all", "is_main", "own_share", "wait_for_all"]
+__all__ = ["gather_from_all", "is_main", "own_share", "sum_over_all", "wait_for_all"]
 
 
 def is_main() -> bool:
@@ -27,6 +30,11 @@ def gather_from_all(value: Any) -> list[Any]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def sum_over_all(counts: Tensor) -> Tensor:
+    """The sum of what the ranks counted, on each of them."""
+    return functools.reduce(torch.add, gather_from_all(counts))
 
 
 def own_share(number: int) -> range:

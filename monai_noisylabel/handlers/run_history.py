@@ -13,6 +13,10 @@ __all__ = ["RunHistory"]
 class RunHistory:
     """The memory that several handlers share and that a checkpoint carries over an interruption.
 
+    Args:
+        first_epoch: the first epoch, from 1, of the network that the run is about. Earlier ones, in which others were
+            trained and evaluated, count neither for the best model nor for the mean of the last epochs.
+
     Attributes:
         rows: numbers of each epoch, in order; every row has ``epoch``, counted from 1.
         best: best validation metric so far, or None.
@@ -31,7 +35,8 @@ class RunHistory:
         [(2, 0.75)]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_epoch: int = 1) -> None:
+        self.first_epoch = first_epoch
         self.rows: list[dict[str, float]] = []
         self.best: float | None = None
         self.best_epoch = 0

@@ -14,7 +14,8 @@ from monai.engines import Evaluator, Trainer
 from torch import nn
 
 from monai_noisylabel.handlers.processes import gather_from_all, is_main, wait_for_all
-from monai_noisylabel.handlers.superpixel_relabel import Relabelled, SuperpixelRelabel
+from monai_noisylabel.handlers.relabelled import dice_to_clean
+from monai_noisylabel.handlers.superpixel_relabel import SuperpixelRelabel
 
 __all__ = ["SuperpixelRefinement"]
 
@@ -154,7 +155,7 @@ class SuperpixelRefinement:
                 "over_set": self.relabel.over_set,
                 "variant": self.loss.variant,
                 **self.settings,
-                **self._dice_to_clean(changes),
+                **dice_to_clean(changes, self.classes),
             }
             number = self.relabel.store.commit(
                 f"refinement after epoch {epoch}", method="superpixel", parameters=parameters
@@ -184,17 +185,6 @@ class SuperpixelRefinement:
     def _stop_if_ended(self, engine: Trainer) -> None:
         if self.ended_at and self.at_end == "stop":
             engine.state.max_epochs = self.ended_at
-
-    def _dice_to_clean(self, changes: Sequence[Relabelled]) -> dict[str, Any]:
-        """Mean Dice of the labels to the true ones before and after, if these are known."""
-        found = {}
-        for name in ("before", "after"):
-            values = [value for change in changes if (value := getattr(change, name)) is not None]
-            if values:
-                per_class = torch.stack(values).nanmean(0)
-                by_class = dict(zip(self.classes, per_class.tolist(), strict=True))
-                found[name] = {"mean": float(per_class.nanmean()), **by_class}
-        return {"dice_to_clean": found} if found else {}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""

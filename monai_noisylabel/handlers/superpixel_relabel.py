@@ -17,8 +17,8 @@ from monai_noisylabel.data.label_geometry import geometry_of
 from monai_noisylabel.data.label_store import LabelStore
 from monai_noisylabel.handlers.decollated import decollated
 from monai_noisylabel.handlers.processes import gather_from_all
+from monai_noisylabel.handlers.relabelled import Relabelled, dice_to_truth
 from monai_noisylabel.losses import SuperpixelLoss
-from monai_noisylabel.metrics import dice, overlap
 from monai_noisylabel.selection import (
     label_counts,
     mean_keep_rate,
@@ -28,7 +28,7 @@ from monai_noisylabel.selection import (
     unit_index,
 )
 
-__all__ = ["CaseUnits", "Relabelled", "SuperpixelRelabel", "unreliable_units"]
+__all__ = ["CaseUnits", "SuperpixelRelabel", "unreliable_units"]
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,6 @@ class CaseUnits:
     given: Tensor
     proposed: Tensor
     voxels: Tensor
-
-
-@dataclass(frozen=True)
-class Relabelled:
-    """What a sweep did to the label of one case.
-
-    Attributes:
-        case: the case's name.
-        changed: voxels, over all structures, whose label in use changes.
-        before: Dice per structure of the label in use so far to the true one; None where that is unknown.
-        after: the same of the new label.
-    """
-
-    case: str
-    changed: int
-    before: Tensor | None
-    after: Tensor | None
 
 
 def unreliable_units(
@@ -182,7 +165,8 @@ class SuperpixelRelabel:
             given = item["label"].as_subclass(Tensor).cpu().to(torch.uint8)
             geometry = geometry_of(item["label"])
             self.store.propose(str(item["case"]), new, reference=given, geometry=geometry, voxels_relabelled=changed)
-        before, after = (self._dice_to_truth(item, part) for part in (used, new))
+        truth = None if self.truth_key is None else item[self.truth_key]
+        before, after = (dice_to_truth(part, truth, self.num_classes) for part in (used, new))
         return Relabelled(str(item["case"]), changed, before, after)
 
     def _untouched(self, case: CaseUnits) -> Tensor:
@@ -192,11 +176,6 @@ class SuperpixelRelabel:
             structures = torch.arange(1, len(case.given) + 1)
             return torch.isin(structures, kept)[:, None].expand_as(case.given)
         return torch.isin(case.given, kept) | torch.isin(case.proposed, kept)
-
-    def _dice_to_truth(self, item: Mapping[str, Any], label: Tensor) -> Tensor | None:
-        if self.truth_key is None:
-            return None
-        return dice(overlap(label, item[self.truth_key].as_subclass(Tensor).cpu(), self.num_classes))
 
 
 def _target(item: Mapping[str, Any]) -> Tensor:

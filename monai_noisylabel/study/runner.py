@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monai_noisylabel.data import load_dataset
 from monai_noisylabel.handlers.atomic import write_atomically
@@ -116,7 +117,7 @@ def check_data(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if cell.dataset not in seen:
             seen.add(cell.dataset)
-            options = {name: cell.options.get(name) for name in DATA_OPTIONS}
+            options: dict[str, Any] = {name: cell.options.get(name) for name in DATA_OPTIONS}
             refuse_dishonest_data(load_dataset(cell.options["manifest"], cell.options["dataset_dir"], **options))
 
 

@@ -45,7 +45,8 @@ def test_a_run_leaves_numbers_models_and_a_picture(bundle: str, trained: dict[st
     at_best = next(row for row in rows if row["epoch"] == str(best["epoch"]))
     assert best["dice"]["mean"] == pytest.approx(float(at_best["test_mean_dice"]), abs=1e-9)
     assert summary["test_dice"]["l_model"]["dice"]["mean"] == pytest.approx(float(rows[-1]["test_mean_dice"]), abs=1e-9)
-    assert max(float(row["val_mean_dice"]) for row in rows) == float(at_best["val_mean_dice"])
+    others = summary["settings"].get("folds", {}).get("epochs", 0)  # epochs in which other networks learned
+    assert max(float(row["val_mean_dice"]) for row in rows[others:]) == float(at_best["val_mean_dice"])
     assert 0.2 < summary["training_labels"]["given_to_clean"]["mean"] < 0.9  # half of the annotations are missing
     assert (folder / "models" / "model.pt").exists()
     assert (folder / "models" / "model_final.pt").exists()

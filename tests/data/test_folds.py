@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from monai_noisylabel.data.folds import patient_folds
+from monai_noisylabel.data.folds import patient_folds, with_folds
 
 ITEMS = [{"patient": f"p{patient:02d}", "case": f"p{patient:02d}/{n}"} for patient in range(11) for n in range(3)]
 
@@ -33,3 +33,10 @@ def test_folds_follow_the_seed_and_not_the_order() -> None:
 def test_what_cannot_be_folded(folds: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         patient_folds(ITEMS, folds)
+
+
+def test_items_with_their_folds() -> None:
+    found = with_folds(ITEMS, 3, seed=4)
+    assert [item["fold"] for item in found] == patient_folds(ITEMS, 3, seed=4)
+    assert [{name: item[name] for name in item if name != "fold"} for item in found] == ITEMS
+    assert all("fold" not in item for item in ITEMS)

@@ -106,3 +106,10 @@ def test_weights_are_those_of_the_plain_network(wrap: Any, tmp_path: Path) -> No
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No weights at .*none\.pt: train the bundle first.*--ckpt_dir"):
         load_weights(_network(0), tmp_path / "none.pt")
+
+
+def test_epochs_of_other_networks_do_not_count(tmp_path: Path) -> None:
+    network, history = _network(0.0), RunHistory(first_epoch=3)
+    handler = BestModel(network, tmp_path / "model.pt", history)
+    assert _evaluate([0.9, 0.8, 0.5, 0.6], handler, network) == [None, None, 3.0, 4.0]
+    assert (history.best, history.best_epoch) == (0.6, 4)

@@ -15,7 +15,7 @@ from torch import nn
 
 from monai_noisylabel.data import LabelStore
 from monai_noisylabel.handlers import SuperpixelRefinement
-from monai_noisylabel.handlers.superpixel_relabel import Relabelled
+from monai_noisylabel.handlers.relabelled import Relabelled
 from monai_noisylabel.losses import SuperpixelLoss
 
 RISE_AND_FALL = [1.0, 2.0, 3.0, 2.9, 2.8]

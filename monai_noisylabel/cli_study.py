@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from monai_noisylabel.cli_console import console as make_console
+
 if TYPE_CHECKING:
     from monai_noisylabel.study.cells import Cell
     from monai_noisylabel.study.process import Outcome
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["study_app"]
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-PIPE_WIDTH = 200
 
 
 class _RunByDefault(TyperGroup):
@@ -69,7 +69,7 @@ def run(
     from monai_noisylabel.study.runner import Executor, run_study
     from monai_noisylabel.study.spec import load_study
 
-    console, errors = _console(), Console(stderr=True)
+    console, errors = make_console(), Console(stderr=True)
     slots = tuple(slot for slot in gpus.split(",") if slot)
     executor = Executor(processes, slots, scheduler, tracking_uri)
     try:
@@ -92,7 +92,7 @@ def report(out: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> N
     """Write the tables and pictures of a study anew, from the records of its runs."""
     errors = Console(stderr=True)
     try:
-        _report(out, _console())
+        _report(out, make_console())
     except (ValueError, OSError) as error:
         errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise typer.Exit(USAGE) from None
@@ -109,7 +109,7 @@ def list_studies() -> None:
         study = load_study(name)
         parts = (name, ", ".join(study.datasets), ", ".join(study.noise), ", ".join(study.methods))
         table.add_row(*map(escape, parts), str(len(study.seeds)), escape(study.description))
-    _console().print(table)
+    make_console().print(table)
 
 
 def _report(out: Path, console: Console) -> None:
@@ -138,8 +138,3 @@ def _tell(console: Console, cell: Cell, outcome: Outcome, tally: Tally) -> None:
 def _summary(tally: Tally) -> str:
     counts = f"{len(tally.finished)} finished, {len(tally.kept)} kept, {len(tally.failed)} failed of {tally.total}."
     return counts + (f" Failed: {', '.join(tally.failed)}." if tally.failed else "")
-
-
-def _console() -> Console:
-    """Console as wide as the terminal; wide enough for whole names where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
