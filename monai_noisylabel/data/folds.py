@@ -47,7 +47,7 @@ def with_folds(items: Sequence[Mapping[str, Any]], folds: int, seed: int = 0) ->
 
     Example:
         >>> [item["fold"] for item in with_folds([{"patient": "ann"}, {"patient": "ben"}], 2)]
-        [0, 1]
+        [1, 0]
     """
     of_item = patient_folds(items, folds, seed)
     return [{**item, "fold": fold} for item, fold in zip(items, of_item, strict=True)]
