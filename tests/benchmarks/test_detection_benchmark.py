@@ -7,7 +7,8 @@ By default on a small phantom whose probabilities the audit makes itself. For a 
     pytest -n 0 -m benchmark tests/benchmarks/test_detection_benchmark.py
 
 Without NOISYLABEL_PROBABILITIES they come from the bundle ``baseline`` in two folds, with the options of
-NOISYLABEL_OVERRIDES, such as "max_epochs=40 batch_size=16". The dimensions are the manifest's by default. cleanlab is used where it is installed.
+NOISYLABEL_OVERRIDES, such as "max_epochs=40 batch_size=16". The dimensions are the manifest's by default. cleanlab is
+used where it is installed.
 """
 
 from __future__ import annotations
