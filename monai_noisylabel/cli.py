@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
+
+from monai_noisylabel.cli_audit import audit
+from monai_noisylabel.cli_console import console as make_console
+from monai_noisylabel.cli_console import progress_bar
+from monai_noisylabel.cli_study import study_app
 
 if TYPE_CHECKING:
     from monai_noisylabel.data.check import Report
@@ -33,9 +29,10 @@ data_app = typer.Typer(help="Datasets and their manifests.", no_args_is_help=Tru
 app.add_typer(data_app, name="data")
 labels_app = typer.Typer(help="Labels that a training corrected.", no_args_is_help=True)
 app.add_typer(labels_app, name="labels")
+app.command("audit")(audit)
+app.add_typer(study_app, name="study")
 
 UNSAFE, USAGE = 1, 2
-PIPE_WIDTH = 200
 
 
 @app.callback()
@@ -60,7 +57,7 @@ def list_manifests() -> None:
             manifest.source,
         )
         table.add_row(*map(escape, row))
-    _console().print(table)
+    make_console().print(table)
 
 
 @data_app.command("check")
@@ -82,7 +79,7 @@ def check(
 
     Exit code 0: safe to train on; 1: not safe; 2: the manifest or the folder cannot be used.
     """
-    console, errors = _console(), Console(stderr=True)
+    console, errors = make_console(), Console(stderr=True)
     try:
         report = _checked(manifest, dataset_dir, spatial_dims, errors)
     except (ValueError, OSError) as error:
@@ -112,7 +109,7 @@ def export(
     """
     from monai_noisylabel.data import LabelStore, load_dataset
 
-    console, errors = _console(), Console(stderr=True)
+    console, errors = make_console(), Console(stderr=True)
     try:
         if not (store / "rounds").is_dir():
             raise FileNotFoundError(f"{store} is no label store: it has no rounds. It lies in a run's --ckpt_dir.")
@@ -158,10 +155,10 @@ def simulate(
     """
     from monai_noisylabel.simulate import simulate_dataset
 
-    console, errors = _console(), Console(stderr=True)
+    console, errors = make_console(), Console(stderr=True)
     try:
         content = _recipe(recipe)
-        with _progress("Simulating", errors) as bar:
+        with progress_bar("Simulating", errors) as bar:
             task = bar.add_task("simulate", total=None)
             report = simulate_dataset(
                 manifest,
@@ -217,11 +214,6 @@ def _shown(value: float | None) -> str:
     return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def _progress(what: str, console: Console) -> Progress:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True)
-
-
 def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, console: Console) -> Report:
     """Run the check behind a progress bar."""
     from monai_noisylabel.data.check import check_dataset
@@ -229,7 +221,7 @@ def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, 
     from monai_noisylabel.data.manifest import load_manifest
 
     loaded = load_manifest(manifest)
-    with _progress("Reading files", console) as bar:
+    with progress_bar("Reading files", console) as bar:
         task = bar.add_task("read", total=None)
         folder = dataset_folder(loaded, dataset_dir)
         return check_dataset(
@@ -238,11 +230,6 @@ def _checked(manifest: str, dataset_dir: Path | None, spatial_dims: int | None, 
             lambda done, total: bar.update(task, completed=done, total=total),
             spatial_dims=spatial_dims,
         )
-
-
-def _console() -> Console:
-    """Console as wide as the terminal; wide enough for whole file names where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _table(report: Report, rows: int) -> Table:

@@ -17,7 +17,7 @@ from monai.bundle import ConfigWorkflow
 
 REPOSITORY = Path(__file__).parents[1]
 BUNDLES = ("baseline", "self_cleansing", "robust_loss", "t_loss", "co_teaching", "jocor", "tri_network", "superpixel")
-BUNDLES += ("jcas", "clcs", "confident_learning")
+BUNDLES += ("jcas", "clcs", "confident_learning", "pick_and_learn")
 
 
 def training_command(bundle: str, folder: Path, phantom: Path, *more: str, config: str = "train.json") -> list[str]:

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, SaveImage
 
 from monai_noisylabel.data import DatasetSpec, LabelWriter, Manifest, load_dataset, preprocessing
-from monai_noisylabel.simulate.case_label import read_case_label
+from monai_noisylabel.data.case_label import read_case_label
 from monai_noisylabel.transforms import SimulateLabelNoised
 
 SPLITS = {"order": "sorted", "train": {"count": 3}, "val": {"count": 1}, "test": {"count": 1}}

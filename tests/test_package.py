@@ -14,7 +14,7 @@ PACKAGE = ROOT / "monai_noisylabel"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULE_LINES = 300
 FUNCTION_LINES = 40
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -97,7 +97,8 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 
 def test_setup_lists_every_folder_with_modules() -> None:
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
-    assert set(setup()["options"]["packages"].split()) == folders | {"monai_noisylabel.data_manifests"}
+    moved = {"monai_noisylabel.bundles", "monai_noisylabel.data_manifests"}
+    assert set(setup()["options"]["packages"].split()) == folders | moved
     assert (PACKAGE / "py.typed").exists()
     assert [folder for folder in folders if not (ROOT / folder.replace(".", "/") / "__init__.py").exists()] == []
 
@@ -107,7 +108,14 @@ def test_every_imported_library_is_required() -> None:
     third_party = imported - set(sys.stdlib_module_names) - {"monai_noisylabel"}
     required = setup()["options"]["install_requires"].replace("[", " ").replace("]", " ").replace(",", " ")
     names = {re.split("[<>=]", word)[0] for word in required.split()}
-    assert {DISTRIBUTIONS.get(name, name) for name in third_party} - names == set()
+    optional = set(setup()["options.extras_require"]["cluster"].split())
+    assert {DISTRIBUTIONS.get(name, name) for name in third_party} - names - optional == set()
+
+
+def test_what_is_optional_is_imported_by_its_own_module_alone() -> None:
+    optional = set(setup()["options.extras_require"]["cluster"].split())
+    importers = {name_of(path) for path, tree in parsed().items() if optional & {*absolute_imports(tree)}}
+    assert importers == {"monai_noisylabel/study/dask_executor.py"}
 
 
 def test_constraints_pin_every_requirement_to_one_version() -> None:
@@ -115,7 +123,8 @@ def test_constraints_pin_every_requirement_to_one_version() -> None:
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
     pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
     options = setup()
-    needed = options["options"]["install_requires"] + options["options.extras_require"]["dev"]
+    extras = options["options.extras_require"]
+    needed = options["options"]["install_requires"] + extras["dev"] + extras["cluster"]
     wanted = {re.split(r"[\[<>=]", line.strip())[0].lower() for line in needed.splitlines() if line.strip()}
     assert wanted - pinned == set()
 

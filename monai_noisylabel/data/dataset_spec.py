@@ -105,6 +105,7 @@ def load_dataset(
     spatial_dims: int | None = None,
     classes: Sequence[str] | None = None,
     size: Sequence[int] | None = None,
+    complete: bool = True,
 ) -> DatasetSpec:
     """Find, check and split a dataset.
 
@@ -118,11 +119,12 @@ def load_dataset(
         classes: subset of the class names, kept in the manifest's order; what the others mark becomes
             background.
         size: final size of the images in voxels instead of the manifest's.
+        complete: whether every split must hold something, as a training needs it.
 
     Raises:
         FileNotFoundError: if the folder is missing or holds no image; the message says where to obtain the
             dataset.
-        ValueError: if an argument does not fit the manifest, or a split is empty.
+        ValueError: if an argument does not fit the manifest, or a split is empty although it must not be.
 
     Example:
         >>> import tempfile
@@ -147,7 +149,7 @@ def load_dataset(
     notes = [problem for problem in report.problems if not problem.fatal]
     spec = DatasetSpec(manifest, report.dataset_dir, chosen, dims, **items, left_out=report.left_out, notes=notes)
     empty = [split for split in SPLITS if not items[split]]
-    if empty:
+    if empty and complete:
         raise ValueError(
             f"Dataset {manifest.name!r}: nothing to use for {', '.join(empty)}. Mend the cases that were "
             f"left out, or the splits of the manifest.\n{spec.describe()}"

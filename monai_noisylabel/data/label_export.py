@@ -28,7 +28,7 @@ from monai_noisylabel.data.originals import lies_in
 if TYPE_CHECKING:
     from monai_noisylabel.data.label_store import LabelStore
 
-__all__ = ["ExportReport", "export_labels"]
+__all__ = ["ExportReport", "export_labels", "file_name_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def export_labels(
                 continue
             sources = [read_original(path, coloured=coloured) for path in _given_files(group[0])]
             files = dict(_corrected(stored, sources, names, class_values))
-            targets = [Path(out_dir) / (_file_name(case) + ending) for ending in files]
+            targets = [Path(out_dir) / (file_name_of(case) + ending) for ending in files]
             _check_targets(targets, originals, overwrite)
             for target, (source, values) in zip(targets, files.values(), strict=True):
                 source.write(values, target)
@@ -122,6 +122,16 @@ def export_labels(
             logger.error(f"Case {case!r} was not exported: {error}")
             report.failed[case] = f"{type(error).__name__}: {error}"
     return report
+
+
+def file_name_of(case: str) -> str:
+    """Path of a case below a folder of new files: "/" makes folders, everything else special is quoted.
+
+    Example:
+        >>> file_name_of("p1/a:b"), file_name_of("..")
+        ('p1/a%3Ab', '%2E%2E')
+    """
+    return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
 
 
 def _corrected(
@@ -191,11 +201,6 @@ def _on_original_grid(stored: Sequence[StoredLabel], source: OriginalLabel, chan
 def _given_files(item: Item) -> list[str]:
     label = item["label"]
     return [str(label)] if isinstance(label, (str, os.PathLike)) else [str(path) for path in label]
-
-
-def _file_name(case: str) -> str:
-    """Path of a case below the export folder: "/" makes folders, everything else special is quoted."""
-    return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
 
 
 def _check_targets(targets: Iterable[Path], originals: Collection[Path], overwrite: bool) -> None:

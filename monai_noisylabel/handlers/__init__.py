@@ -3,6 +3,7 @@
 from monai_noisylabel.handlers.best_model import BestModel, load_weights
 from monai_noisylabel.handlers.best_teachers import BestTeachers
 from monai_noisylabel.handlers.case_dice import CaseDice, write_case_table
+from monai_noisylabel.handlers.case_weights import CaseWeights
 from monai_noisylabel.handlers.confident_learning import ConfidentLearning
 from monai_noisylabel.handlers.confident_relabel import ConfidentRelabel
 from monai_noisylabel.handlers.curriculum import ClassCurriculum
@@ -25,6 +26,7 @@ __all__ = [
     "BestModel",
     "BestTeachers",
     "CaseDice",
+    "CaseWeights",
     "ClassCurriculum",
     "ConfidentLearning",
     "ConfidentRelabel",

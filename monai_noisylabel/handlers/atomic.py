@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["save_atomically", "write_atomically"]
+__all__ = ["save_atomically", "write_atomically", "write_bytes_atomically"]
 
 
 def save_atomically(value: Any, path: Path) -> None:
@@ -24,4 +24,12 @@ def write_atomically(text: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def write_bytes_atomically(content: bytes, path: Path) -> None:
+    """Write bytes to ``path``, visible only once they are complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
     os.replace(draft, path)

@@ -1,4 +1,4 @@
-"""The picture a training ends with: its curves, and what became of the labels it changed most."""
+"""The picture a training ends with: its curves, and what became of the labels it changed most or weighed least."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def draw_report(
 ) -> None:
     """Draw curves over epochs and overlays of clean, given and cleansed labels, and save them to ``path``.
 
+    Of a method that weighs cases, the weights are drawn in order, wrong labels in red where the truth is known, and
+    the cases shown go from the lowest weight to the highest.
+
     Args:
         history: the run's rows.
         items: un-augmented training items.
@@ -47,16 +50,19 @@ def draw_report(
     keys |= {"pseudo_label": "cleansed"} if quality.cleansed_to_given else {}
     shown = _cases_to_show(quality, len(items))
     published = _published(history)
-    heights = [1.2, *[0.6] * len(published), *[1.0] * len(keys)]
+    panels = len(published) + bool(quality.weights)
+    heights = [1.2, *[0.6] * panels, *[1.0] * len(keys)]
     figure = Figure(figsize=(2.6 * max(3, len(shown)), 2.6 * sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(heights), len(shown), height_ratios=heights)
     _curves(figure.add_subplot(grid[0, :]), history)
     for row, (group, names) in enumerate(published.items(), start=1):
         _values(figure.add_subplot(grid[row, :]), history, group, names)
+    if quality.weights:
+        _weights(figure.add_subplot(grid[panels, :]), quality)
     for column, index in enumerate(shown):
         item = items[index]
         plane = _plane(item, list(keys), num_classes)
-        for row, (key, title) in enumerate(keys.items(), start=1 + len(published)):
+        for row, (key, title) in enumerate(_titled(keys, quality, item["case"]).items(), start=1 + panels):
             axes = figure.add_subplot(grid[row, column])
             _overlay(axes, item, key, plane, num_classes)
             axes.set_title(f"{item['case']}: {title}" if key == next(iter(keys)) else title, fontsize=8)
@@ -66,15 +72,31 @@ def draw_report(
     draft.replace(path)
 
 
+def _titled(keys: Mapping[str, str], quality: LabelQuality, case: str) -> dict[str, str]:
+    """The titles of a case's rows, with its weight if it has one."""
+    weight = quality.weights.get(case)
+    return {
+        key: f"{title}, weight {weight:.2f}" if key == "label" and weight is not None else title
+        for key, title in keys.items()
+    }
+
+
 def _cases_to_show(quality: LabelQuality, count: int) -> list[int]:
+    if quality.weights:
+        ranked = [quality.cases.index(case) for case, _ in quality.by_weight()]
+        return [ranked[pick] for pick in _spread(len(ranked))]
     reference = quality.cleansed_to_given or quality.given_to_clean
     agreement = [float(value.nanmean().nan_to_num(1.0)) for value in reference.values()]
     if not agreement:
         return list(range(min(_SHOWN_CASES, count)))
     order = np.argsort(agreement, kind="stable")
     changed = [int(index) for index in order if agreement[index] < 1.0] or [int(index) for index in order]
-    picks = np.linspace(0, len(changed) - 1, min(_SHOWN_CASES, len(changed))).round().astype(int)
-    return [changed[pick] for pick in picks]
+    return [changed[pick] for pick in _spread(len(changed))]
+
+
+def _spread(count: int) -> list[int]:
+    """The first, the last and some between of so many."""
+    return [int(pick) for pick in np.linspace(0, count - 1, min(_SHOWN_CASES, count)).round()]
 
 
 def _curves(axes: Axes, history: RunHistory) -> None:
@@ -112,6 +134,23 @@ def _values(axes: Axes, history: RunHistory, group: str, names: Sequence[str]) -
     axes.set(xlabel="epoch", ylabel=group.replace("_", " "))
     if len(names) > 1:
         axes.legend(fontsize=7, ncols=3)
+
+
+def _weights(axes: Axes, quality: LabelQuality) -> None:
+    """The weight of every case, the lowest first."""
+    ranked = quality.by_weight()
+    wrong = quality.wrong
+    for kind, colour in (("wrong", "tab:red"), ("right", "tab:blue")) if wrong else (("", "black"),):
+        points = [
+            (rank, weight)
+            for rank, (case, weight) in enumerate(ranked, start=1)
+            if not wrong or wrong.get(case) == (kind == "wrong")
+        ]
+        axes.scatter([rank for rank, _ in points], [weight for _, weight in points], s=9, color=colour, label=kind)
+    axes.axhline(1, color="grey", linewidth=0.4)
+    axes.set(xlabel="training case, by rank in labels.csv", ylabel="weight")
+    if wrong:
+        axes.legend(fontsize=7, ncols=2)
 
 
 def _matrix(axes: Axes, title: str, entries: Mapping[tuple[str, ...], float]) -> None:

@@ -19,6 +19,7 @@ from monai_noisylabel.data.label_store import LabelStore
 from monai_noisylabel.data.unaugmented import unaugmented
 from monai_noisylabel.handlers.atomic import write_atomically
 from monai_noisylabel.handlers.best_model import load_weights
+from monai_noisylabel.handlers.case_weights import CaseWeights
 from monai_noisylabel.handlers.label_quality import LabelQuality, measure_labels
 from monai_noisylabel.handlers.processes import is_main
 from monai_noisylabel.handlers.report_picture import draw_report
@@ -37,7 +38,9 @@ class RunReport:
     last one; the gap between the two is what memorised label noise costs), the mean of the last ten evaluated
     epochs, the quality of the training labels before and after cleansing, the last value of what the method publishes
     (:class:`~monai_noisylabel.handlers.PublishedValues`), and the decisions of every label round.
-    ``labels.csv`` ranks the training cases by how much the cleansed label differs from the given one.
+    ``labels.csv`` ranks the training cases by how much the cleansed label differs from the given one; or, with
+    ``weights``, by how little they count in training, which is rewritten after every epoch. Where the truth is known,
+    the summary then says how well that order finds the wrong labels.
 
     Args:
         output_dir: where the files go.
@@ -52,6 +55,7 @@ class RunReport:
         store: the run's label store, if it has one.
         settings: what to say about the run in the summary, such as method, manifest, noise and seed.
         truth_known: whether the items' ``clean_label`` is the truth, as with simulated noise.
+        weights: how much each training case counts, if the method weighs cases.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class RunReport:
         store: LabelStore | None = None,
         settings: Mapping[str, Any] | None = None,
         truth_known: bool = False,
+        weights: CaseWeights | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.history = history
@@ -80,6 +85,7 @@ class RunReport:
         self.store = store
         self.settings = dict(settings or {})
         self.truth_known = truth_known
+        self.weights = weights
         self._losses: list[float] = []
         self._started = time.monotonic()
 
@@ -111,6 +117,9 @@ class RunReport:
         self.history.seconds += time.monotonic() - self._started
         if is_main():
             write_atomically(self.history.as_csv(), self.output_dir / "metrics.csv")
+            if self.weights is not None:
+                ranking = LabelQuality(self.classes, weights=self.weights.means()).ranking()
+                write_atomically(ranking, self.output_dir / "labels.csv")
 
     def finish(self, engine: Trainer) -> None:
         """Evaluate both models on the test set and write the summary, the ranking and the picture."""
@@ -121,6 +130,7 @@ class RunReport:
         truth_key = "clean_label" if self.truth_known else None
         items = (view[index] for index in range(len(view)))
         quality = measure_labels(items, self.classes, self.num_classes, truth_key)
+        quality.weights = {} if self.weights is None else self.weights.means()
         summary = self._summary(engine, results, quality)
         write_atomically(json.dumps(_without_nan(summary), indent=2) + "\n", self.output_dir / "summary.json")
         if quality.cleansed_to_given:

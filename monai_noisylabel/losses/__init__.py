@@ -21,6 +21,7 @@ from monai_noisylabel.losses.noise_matrices import NoiseMatrices
 from monai_noisylabel.losses.noise_robust_dice import NoiseRobustDiceLoss
 from monai_noisylabel.losses.normalized import NormalizedCrossEntropyLoss, NormalizedGeneralizedCrossEntropyLoss
 from monai_noisylabel.losses.peer_logits import peer_logits
+from monai_noisylabel.losses.pick_and_learn import PickAndLearnLoss, require_joint_batch
 from monai_noisylabel.losses.reverse_cross_entropy import ReverseCrossEntropyLoss
 from monai_noisylabel.losses.self_cleansing import SelfCleansingLoss, pseudo_label_weight
 from monai_noisylabel.losses.spatial_label_smoothing import SpatialLabelSmoothingLoss, smoothed_label
@@ -50,6 +51,7 @@ __all__ = [
     "NoiseRobustDiceLoss",
     "NormalizedCrossEntropyLoss",
     "NormalizedGeneralizedCrossEntropyLoss",
+    "PickAndLearnLoss",
     "ReverseCrossEntropyLoss",
     "SelfCleansingLoss",
     "SpatialLabelSmoothingLoss",
@@ -66,6 +68,7 @@ __all__ = [
     "noise_balance_loss",
     "peer_logits",
     "pseudo_label_weight",
+    "require_joint_batch",
     "sampled_rows",
     "smoothed_label",
     "symmetric_kl",

@@ -13,6 +13,7 @@ from monai_noisylabel.networks.collaborative import (
 from monai_noisylabel.networks.features import FeatureTap, candidate_layers
 from monai_noisylabel.networks.fold_networks import FoldNetworks
 from monai_noisylabel.networks.peers import AllPeers, PeerNetworks
+from monai_noisylabel.networks.quality import JudgedOutput, QualityAwareNetwork, QualityNetwork
 from monai_noisylabel.networks.running import ImageInferer, memory_format
 from monai_noisylabel.networks.self_cleansing import SelfCleansingNet
 
@@ -24,7 +25,10 @@ __all__ = [
     "FeatureTap",
     "FoldNetworks",
     "ImageInferer",
+    "JudgedOutput",
     "PeerNetworks",
+    "QualityAwareNetwork",
+    "QualityNetwork",
     "SelfCleansingNet",
     "affinity_reasoning",
     "averaged_network",

@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from monai_noisylabel.data.case_label import read_case_image, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.original_label import read_original
-from monai_noisylabel.data.read_image import read_image
-from monai_noisylabel.simulate.case_label import CaseLabel, paths_of, read_case_label, turned
 
 __all__ = ["choose_cases", "draw_contact_sheet"]
 
@@ -118,7 +117,7 @@ def _draw(axes: Axes, line: Line, item: Mapping[str, Any], spec: DatasetSpec, ou
     label = read_case_label(item, spec)
     files = [out / name for name in line["checksums"]["files"]]
     noisy = label.masks_in([read_original(file, coloured=spec.manifest.coloured).values for file in files])
-    image = _image(item, label, spec)
+    image = read_case_image(item, label, spec)
     clean, plane = label.masks, item.get("slice")
     if clean.ndim == 4:
         plane = _most_changed(clean, noisy) if plane is None else plane
@@ -138,14 +137,6 @@ def _draw(axes: Axes, line: Line, item: Mapping[str, Any], spec: DatasetSpec, ou
             _contour(axes, mask[box], colour, width)
     where = "" if plane is None or "slice" in item else f", slice {plane}"
     axes.set_title(f"{line['case']}{where}\n{line['model']}, Dice {_mean_dice(line):.2f}", fontsize=8.5)
-
-
-def _image(item: Mapping[str, Any], label: CaseLabel, spec: DatasetSpec) -> np.ndarray:
-    """Image (C, *S) in the axes of the label."""
-    files = paths_of(item["image"])
-    image = read_image(files if len(files) > 1 else files[0], spec.in_channels)
-    array = image.as_tensor().numpy()
-    return np.stack([turned(channel, image.affine.numpy(), label.axes) for channel in array])
 
 
 def _most_changed(clean: np.ndarray, noisy: np.ndarray) -> int:

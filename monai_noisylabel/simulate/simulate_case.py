@@ -11,19 +11,15 @@ from typing import Any
 import numpy as np
 
 from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_name
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.originals import fingerprint, lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
-from monai_noisylabel.data.read_image import ITK, NIFTI
 from monai_noisylabel.masks import from_masks, to_masks
-from monai_noisylabel.simulate.case_label import CaseLabel, paths_of, read_case_label
 
-__all__ = ["checksums", "confusion_counts", "predicted_root", "simulate_case", "written_name"]
+__all__ = ["checksums", "confusion_counts", "predicted_root", "simulate_case"]
 
 Item = Mapping[str, Any]
-WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
-JPEG = (".jpg", ".jpeg")
-REWRITTEN = (*JPEG, *ITK)
 
 
 def simulate_case(
@@ -158,23 +154,6 @@ def predicted_root(folder: str) -> str:
 def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of files, and of all files in folders, by their paths below a folder."""
     return {Path(os.path.relpath(path, root)).as_posix(): digest for path, digest in fingerprint(paths).items()}
-
-
-def written_name(name: str) -> str:
-    """Name of the noisy label in place of an original one, or template of these names.
-
-    It stays the same but where the format cannot be written: JPEG loses values, and DICOM and NRRD are only read.
-    These become PNG and NIfTI.
-
-    Example:
-        >>> written_name("labels/a.nii"), written_name("masks/a.jpg"), written_name("series/{case}/")
-        ('labels/a.nii', 'masks/a.png', 'series/{case}.nii.gz')
-    """
-    if name.lower().endswith((*WITHOUT_LOSS, "*")):
-        return name
-    bare = name.rstrip("/")
-    ending = next((end for end in REWRITTEN if bare.lower().endswith(end)), "")
-    return bare[: len(bare) - len(ending)] + (".png" if ending in JPEG else ".nii.gz")
 
 
 def _where(item: Item) -> tuple[Any, ...]:

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from monai_noisylabel.data.case_label import paths_of, written_name
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.handlers.atomic import write_atomically
-from monai_noisylabel.simulate.case_label import paths_of
-from monai_noisylabel.simulate.simulate_case import written_name
 
 __all__ = ["copy_missing", "write_manifest"]
 

@@ -109,3 +109,38 @@ def test_a_class_that_no_case_has_is_not_a_number() -> None:
     assert summary["cleansed_to_given"]["mean"] == 0.5
     assert math.isnan(summary["cleansed_to_given"]["tumour"])
     assert summary["changed_cases"] == 1
+
+
+def test_weights_rank_the_labels_and_are_compared_with_the_truth() -> None:
+    # wrong a and c weigh .25 and 1, right b and d .5 and 2: of the pairs ab ad cb cd all but cb are in order; the
+    # list a b c d has the precision 1 at a and 2/3 at c. Nothing is known of e.
+    items = [_item("a", 1, truth=4), _item("b", 4, truth=4), _item("c", 3, truth=4), _item("d", 2, truth=2)]
+    quality = measure_labels(items, ["liver"], 2)
+    quality.weights = {"b": 0.5, "c": 1.0, "a": 0.25, "e": 0.125, "d": 2.0}
+    assert quality.cases == ["a", "b", "c", "d"]
+    assert quality.wrong == {"a": True, "b": False, "c": True, "d": False}
+    assert quality.summary()["weight_finds_wrong"] == {
+        "wrong_cases": 2,
+        "right_cases": 2,
+        "auroc": 0.75,
+        "average_precision": pytest.approx((1 + 2 / 3) / 2),
+        "mean_weight_of_wrong": 0.625,
+        "mean_weight_of_right": 1.25,
+    }
+    ranks = ["1,e,0.1250", "2,a,0.2500", "3,b,0.5000", "4,c,1.0000", "5,d,2.0000"]
+    assert quality.ranking().splitlines() == ["rank,case,weight", *ranks]
+
+
+def test_weights_without_truth_rank_only() -> None:
+    quality = measure_labels([_item("b", 1), _item("a", 1)], ["liver"], 2, truth_key=None)
+    quality.weights = {"a": 1.0, "b": 1.0}
+    assert quality.summary() == {"cases": 0}
+    assert quality.by_weight() == [("a", 1.0), ("b", 1.0)]
+
+
+def test_a_label_wrong_in_one_class_is_wrong_and_an_empty_one_that_should_be_is_right() -> None:
+    items = [
+        {"case": "a", "label": torch.tensor([[1, 2, 2]]), "clean_label": torch.tensor([[1, 2, 0]])},
+        {"case": "b", "label": torch.tensor([[0, 0, 1]]), "clean_label": torch.tensor([[0, 0, 1]])},
+    ]
+    assert measure_labels(items, ["liver", "tumour"], 3).wrong == {"a": True, "b": False}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,10 @@ def _draw(
     truth_known: bool = False,
     history: RunHistory | None = None,
     num_classes: int | None = 2,
+    weights: Mapping[str, float] | None = None,
 ) -> None:
     quality = measure_labels(items, ["liver"], num_classes, "clean_label" if truth_known else None)
+    quality.weights = weights or {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw_report(history or _history(), items, quality, folder / "report.png", num_classes, truth_known)
@@ -196,3 +198,22 @@ def test_few_epochs_are_drawn_without_complaint(epochs: int, tmp_path: Path, fig
     legend = figures[0].axes[0].get_legend()
     shown = [] if legend is None else [text.get_text() for text in legend.get_texts()]
     assert shown == (["test mean dice", "val mean dice", "liver", "label round"] if epochs else [])
+
+
+@pytest.mark.parametrize("truth_known", [True, False])
+def test_weights_are_drawn_in_order_and_choose_the_cases(
+    truth_known: bool, tmp_path: Path, figures: list[Figure]
+) -> None:
+    """Labels of an even number are right; the weight falls with the number. Shown: ranks 1, 3, 5 and 7 of 7."""
+    items = [_item(f"{n}", 4 if n % 2 == 0 else 1) for n in range(7)]
+    weights = {f"{n}": 0.5 * (7 - n) for n in range(7)}
+    _draw(items, tmp_path, truth_known, weights=weights)
+    panel = next(axes for axes in figures[0].axes if axes.get_ylabel() == "weight")
+    points = {str(dots.get_label()): dots.get_offsets().tolist() for dots in panel.collections}
+    every = [[rank, 0.5 * rank] for rank in range(1, 8)]
+    if truth_known:
+        assert points == {"wrong": every[1::2], "right": every[::2]}
+    assert sorted(point for some in points.values() for point in some) == every
+    given = [title.split(": ")[-1] for title in _titles(figures[0]) if "given" in title]
+    assert sorted(given) == [f"given, weight {weight}" for weight in ("0.50", "1.50", "2.50", "3.50")]
+    assert {title.split(":")[0] for title in _titles(figures[0]) if ":" in title} == {"0", "2", "4", "6"}

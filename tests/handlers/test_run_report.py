@@ -22,7 +22,7 @@ from monai.transforms import Compose, RandLambdad
 from torch import Tensor, nn
 
 from monai_noisylabel.data import LabelStore
-from monai_noisylabel.handlers import BestModel, CaseDice, RunHistory, RunReport, run_report
+from monai_noisylabel.handlers import BestModel, CaseDice, CaseWeights, RunHistory, RunReport, run_report
 
 
 def patch(count: int, shape: tuple[int, ...] = (4, 6)) -> Tensor:
@@ -303,3 +303,28 @@ def test_other_ranks_evaluate_but_do_not_write(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "eval").exists()
     assert run.tester.state.epoch == 2
     assert run.history.rows[1]["test_mean_dice"] == pytest.approx(10 / 11)
+
+
+class FixedWeights(CaseWeights):
+    """Weights of the cases a and b that are those of each epoch."""
+
+    def __init__(self, of_epoch: list[list[float]]) -> None:
+        super().__init__(SimpleNamespace(weights=torch.empty(0)))
+        self.of_epoch = of_epoch
+
+    def means(self) -> dict[str, float]:
+        return dict(zip("ab", self.of_epoch.pop(0), strict=True))
+
+
+def test_weights_of_cases_are_ranked_after_every_epoch(tmp_path: Path, drawn: list[Any]) -> None:
+    """The label of a is wrong and that of b is right; in the end a weighs less."""
+    weights = FixedWeights([[2.0, 0.25], [0.5, 1.5], [0.5, 1.5]])
+    items = [_item("a", 1, truth=4), _item("b", 4, truth=4)]
+    run = Run(tmp_path, [5, 5], items=items, truth_known=True, weights=weights)
+    written = []
+    ranking = tmp_path / "eval" / "labels.csv"
+    run.trainer.add_event_handler("EPOCH_COMPLETED", lambda: written.append(ranking.read_text().splitlines()[1:]))
+    found = run.run()["training_labels"]["weight_finds_wrong"]
+    assert written == [["1,b,0.2500", "2,a,2.0000"], ["1,a,0.5000", "2,b,1.5000"]]
+    assert (found["auroc"], found["mean_weight_of_wrong"], found["mean_weight_of_right"]) == (1.0, 0.5, 1.5)
+    assert drawn[0][2].weights == {"a": 0.5, "b": 1.5}

@@ -24,7 +24,7 @@ from monai_noisylabel.losses.probabilities import Probabilities
 from monai_noisylabel.losses.voxelwise import VoxelwiseLoss
 
 APART = {"CLCSLoss", "CoTeachingLoss", "JCASLoss", "JoCoRLoss", "PeerLoss", "SelfCleansingLoss", "SuperpixelLoss"}
-APART |= {"SpatialLabelSmoothingLoss", "TriNetworkLoss", "VoxelwiseLoss"}
+APART |= {"PickAndLearnLoss", "SpatialLabelSmoothingLoss", "TriNetworkLoss", "VoxelwiseLoss"}
 """Of several networks (test_clcs.py, test_peer_loss.py, test_superpixel.py); of two labels in one target; of features
 (test_jcas.py); bases."""
 TRANSITION = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]]

@@ -11,8 +11,8 @@ from simulated import predict_moved, read_records, write_hearts, write_pictures
 
 import monai_noisylabel.simulate.simulation as module
 from monai_noisylabel.data import Manifest, load_dataset
+from monai_noisylabel.data.case_label import read_case_label
 from monai_noisylabel.simulate import simulate_dataset
-from monai_noisylabel.simulate.case_label import read_case_label
 
 
 @pytest.fixture(autouse=True)

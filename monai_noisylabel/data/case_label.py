@@ -1,4 +1,4 @@
-"""The label of a case on the grid that noise is drawn on, and its way back into files like the original ones."""
+"""The label of a case on its own grid in the axes of training, and its way back into files like the original ones."""
 
 from __future__ import annotations
 
@@ -22,25 +22,38 @@ from nibabel.orientations import (
 
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, held_by, merged_values, read_original
-from monai_noisylabel.data.read_image import NIFTI, read_image
+from monai_noisylabel.data.read_image import ITK, NIFTI, read_image
 from monai_noisylabel.masks import from_masks
-from monai_noisylabel.transforms.label_noise import label_spacing
 
-__all__ = ["CaseLabel", "combined_values", "paths_of", "read_case_label", "turned"]
+__all__ = [
+    "CaseLabel",
+    "combined_values",
+    "paths_of",
+    "read_case_image",
+    "read_case_label",
+    "turned",
+    "turned_affine",
+    "written_name",
+]
+
+WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
+JPEG = (".jpg", ".jpeg")
+REWRITTEN = (*JPEG, *ITK)
 
 
 @dataclass(frozen=True)
 class CaseLabel:
     """Label files of a case, or of a volume whose slices are cases.
 
-    Noise is drawn on the axes that training turns volumes to, so that it is the noise that training draws.
+    Masks have the axes that training turns volumes to: noise that is drawn on them is the noise that training draws,
+    and the slices of a two-dimensional training lie along their last axis.
 
     Args:
         sources: the files.
         structures: for each file, the indices of the structures in it.
         values: for each structure, its values in its file.
         overlap: whether structures may overlap.
-        axes: axis codes that noise is drawn in; None for two-dimensional labels, which are never turned.
+        axes: axis codes of the masks; None for two-dimensional labels, which are never turned.
         affine: voxel index along these axes to world, 4x4, of the image.
     """
 
@@ -53,27 +66,30 @@ class CaseLabel:
 
     @cached_property
     def spacing(self) -> tuple[float, ...]:
-        """Voxel size in mm along the axes that noise is drawn in; ones for pictures, which have none."""
-        spacing = label_spacing(self.placed(self.masks))
-        assert spacing is not None
-        return tuple(spacing)
+        """Voxel size in mm along the axes of the masks; ones for pictures, which have none."""
+        edges = torch.linalg.vector_norm(torch.as_tensor(self.affine).double()[:-1, :-1], dim=0)
+        return tuple(edges[: self.masks.ndim - 1].tolist())
 
     def placed(self, masks: np.ndarray) -> MetaTensor:
-        """Masks (K, *S) in the axes that noise is drawn in, with their place in the world."""
+        """Masks (K, *S) in the axes of :attr:`masks`, with their place in the world."""
         return MetaTensor(torch.from_numpy(masks), affine=torch.as_tensor(self.affine))
 
     @cached_property
     def masks(self) -> np.ndarray:
-        """Masks (K, *S) of the structures, in the axes that noise is drawn in."""
+        """Masks (K, *S) of the structures."""
         return self.masks_in([source.values for source in self.sources])
 
     def masks_in(self, contents: Sequence[np.ndarray]) -> np.ndarray:
-        """Masks (K, *S) in the axes that noise is drawn in, of files with these values in place of their own."""
+        """Masks (K, *S) of files with these values in place of their own."""
         found: dict[int, np.ndarray] = {}
         for source, structures, values in zip(self.sources, self.structures, contents, strict=True):
             oriented = turned(values, source.affine, self.axes)
             found |= {index: held_by(oriented, self.values[index]) for index in structures}
         return np.stack([found[index] for index in range(len(self.values))])
+
+    def in_file_axes(self, array: np.ndarray) -> np.ndarray:
+        """An array (*S) in the axes of the masks, turned back to those of the first file."""
+        return _turned_back(array[None], self.sources[0].affine, self.axes)[0]
 
     def contents_with(self, masks: np.ndarray) -> list[np.ndarray]:
         """Values of each file, on its own grid, after its structures have become these masks."""
@@ -113,8 +129,28 @@ def read_case_label(item: Mapping[str, Any], spec: DatasetSpec) -> CaseLabel:
     if len(shapes) > 1:
         raise ValueError(f"The label files {', '.join(distinct)} have different shapes {sorted(shapes)}.")
     values = tuple(spec.label_values[name] for name in spec.classes)
-    affine = _turned_affine(image, axes, shapes.pop())
+    affine = turned_affine(image, axes, shapes.pop())
     return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, affine)
+
+
+def read_case_image(item: Mapping[str, Any], label: CaseLabel, spec: DatasetSpec) -> np.ndarray:
+    r"""Read the image of an item in the axes of its label.
+
+    Args:
+        item: item of the specification; of a slice, its whole volume is read.
+        label: from :func:`read_case_label`.
+        spec: the dataset.
+
+    Shape:
+        Result (C, \*S), float32.
+
+    Raises:
+        ValueError: if a file cannot be read.
+    """
+    files = paths_of(item["image"])
+    image = read_image(files if len(files) > 1 else files[0], spec.in_channels)
+    array = image.as_tensor().numpy()
+    return np.stack([turned(channel, image.affine.numpy(), label.axes) for channel in array])
 
 
 def combined_values(given: np.ndarray, masks: np.ndarray, values: Sequence[ClassValues]) -> np.ndarray:
@@ -161,6 +197,23 @@ def paths_of(entry: object) -> list[str]:
     return [str(path) for path in entry] if isinstance(entry, list | tuple) else [str(entry)]
 
 
+def written_name(name: str) -> str:
+    """Name of a new label file in place of an original one, or template of these names.
+
+    It stays the same but where the format cannot be written: JPEG loses values, and DICOM and NRRD are only read.
+    These become PNG and NIfTI.
+
+    Example:
+        >>> written_name("labels/a.nii"), written_name("masks/a.jpg"), written_name("series/{case}/")
+        ('labels/a.nii', 'masks/a.png', 'series/{case}.nii.gz')
+    """
+    if name.lower().endswith((*WITHOUT_LOSS, "*")):
+        return name
+    bare = name.rstrip("/")
+    ending = next((end for end in REWRITTEN if bare.lower().endswith(end)), "")
+    return bare[: len(bare) - len(ending)] + (".png" if ending in JPEG else ".nii.gz")
+
+
 def turned(array: np.ndarray, affine: np.ndarray, axes: str | None) -> np.ndarray:
     r"""An array of the grid of a file in other axes.
 
@@ -190,8 +243,18 @@ def _turn(affine: np.ndarray, axes: str) -> np.ndarray:
     return np.asarray(ornt_transform(io_orientation(affine), axcodes2ornt(axes)))
 
 
-def _turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) -> np.ndarray:
-    """Affine of a grid after :func:`turned`, which has brought it to a shape."""
+def turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) -> np.ndarray:
+    """Affine of a grid after :func:`turned`, which has brought it to a shape.
+
+    Args:
+        affine: voxel index to world before, 4x4.
+        axes: axis codes; None leaves it as it is.
+        shape: of the turned array.
+
+    Example:
+        >>> turned_affine(np.diag([-2.0, 1, 1, 1]), "RAS", (3, 1, 1))[0].tolist()
+        [2.0, 0.0, 0.0, -4.0]
+    """
     if axes is None:
         return affine
     turn = _turn(affine, axes)

@@ -12,7 +12,7 @@ from dataset_files import manifest, write_volume
 from simulated import oblique, write_hearts, write_pictures
 
 from monai_noisylabel.data import load_dataset
-from monai_noisylabel.simulate.case_label import combined_values, read_case_label, turned
+from monai_noisylabel.data.case_label import combined_values, read_case_label, turned
 
 CODES = [
     "".join(pair[flip] for pair, flip in zip(axes, flips, strict=True))

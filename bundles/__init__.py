@@ -1,0 +1,1 @@
+"""The bundles that come with the library: one folder is one method."""
