@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from monai_noisylabel.cli_audit import audit
+from monai_noisylabel.cli_console import DatasetDir, SpatialDims, print_failures, progress_bar, unusable
 from monai_noisylabel.cli_console import console as make_console
-from monai_noisylabel.cli_console import progress_bar
 from monai_noisylabel.cli_study import study_app
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ app.add_typer(labels_app, name="labels")
 app.command("audit")(audit)
 app.add_typer(study_app, name="study")
 
-UNSAFE, USAGE = 1, 2
+UNSAFE = 1
 
 
 @app.callback()
@@ -83,8 +83,7 @@ def check(
     try:
         report = _checked(manifest, dataset_dir, spatial_dims, errors)
     except (ValueError, OSError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
+        raise unusable(error, errors) from None
     if report.problems:
         console.print(_table(report, max_problems))
     style = "green" if report.safe else "bold red"
@@ -97,8 +96,8 @@ def export(
     store: Annotated[Path, typer.Argument(help="Label store of a run: <ckpt_dir>/label_store.")],
     manifest: Annotated[str, typer.Argument(help="Manifest of the run.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the labels; never that of the dataset.")],
-    dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")] = None,
-    spatial_dims: Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)] = None,
+    dataset_dir: DatasetDir = None,
+    spatial_dims: SpatialDims = None,
     classes: Annotated[str | None, typer.Option("--classes", help="As in the run, with commas between.")] = None,
     round: Annotated[int | None, typer.Option("--round", help="As they were after this round.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
@@ -125,10 +124,8 @@ def export(
             overwrite=overwrite,
         )
     except (ValueError, OSError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
-    for case, problem in report.failed.items():
-        errors.print(f"[bold red]{escape(case)}:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        raise unusable(error, errors) from None
+    print_failures(report.failed, errors)
     counts = f"{len(report.written)} written to {out}, {len(report.not_corrected)} never corrected"
     console.print(f"{counts}, {len(report.failed)} failed.", soft_wrap=True, highlight=False)
     raise typer.Exit(1 if report.failed else 0)
@@ -139,10 +136,10 @@ def simulate(
     manifest: Annotated[str, typer.Argument(help="Manifest file, or the name of a shipped one.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the noisy labels; never that of the dataset.")],
     recipe: Annotated[Path, typer.Option("--recipe", help='JSON file, as {"model": "boundary", "alpha": 0.7}.')],
-    dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")] = None,
+    dataset_dir: DatasetDir = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
     split: Annotated[str, typer.Option("--split", help="Whose labels: train, or all.")] = "train",
-    spatial_dims: Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)] = None,
+    spatial_dims: SpatialDims = None,
     classes: Annotated[str | None, typer.Option("--classes", help="As in the training, with commas between.")] = None,
     with_images: Annotated[
         bool, typer.Option("--with_images", "--with-images", help="Copy images and other labels, to train on it.")
@@ -174,10 +171,8 @@ def simulate(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
     except (ValueError, TypeError, OSError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
-    for case, problem in report.failed.items():
-        errors.print(f"[bold red]{escape(case)}:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+        raise unusable(error, errors) from None
+    print_failures(report.failed, errors)
     console.print(_noise_table(report))
     counts = f"{len(report.written)} written to {out}, {len(report.kept)} kept, {len(report.failed)} failed"
     copied = f", {report.copied} images and labels copied" if with_images else ""

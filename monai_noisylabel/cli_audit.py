@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monai_noisylabel.cli_console import DatasetDir, SpatialDims, console, progress_bar
+from monai_noisylabel.cli_console import DatasetDir, SpatialDims, console, print_failures, progress_bar, unusable
 
 if TYPE_CHECKING:
     from monai_noisylabel.audit import AuditReport, BundleFolds
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 SHOWN = 10
-NOT_JUDGED, USAGE, INTERRUPTED = 1, 2, 130
+NOT_JUDGED, INTERRUPTED = 1, 130
 
 
 def audit(
@@ -83,8 +83,7 @@ def audit(
         errors.print("Interrupted; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     except (ValueError, OSError, OriginalChangedError, RuntimeError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
+        raise unusable(error, errors) from None
     _print(report, out, errors)
     raise typer.Exit(NOT_JUDGED if report.failed else 0)
 
@@ -100,8 +99,7 @@ def _folds(bundle: Path | None, folds: int, overrides: list[str], seed: int) -> 
 
 
 def _print(report: AuditReport, out: Path, errors: Console) -> None:
-    for case, reason in report.failed.items():
-        errors.print(f"[bold red]{escape(case)}:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    print_failures(report.failed, errors)
     shown = report.findings[:SHOWN]
     title = f"The {len(shown)} most suspicious of {len(report.findings)} findings in {len(report.cases)} cases"
     table = Table("case", "structure", "kind", "suspicion", "what", title=title, title_justify="left")

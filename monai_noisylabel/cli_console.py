@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["DatasetDir", "SpatialDims", "console", "progress_bar"]
+__all__ = ["DatasetDir", "SpatialDims", "console", "print_failures", "progress_bar", "unusable"]
 
 PIPE_WIDTH = 200
+USAGE = 2
+"""Exit code where a command can do nothing at all."""
 
 DatasetDir = Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")]
 SpatialDims = Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)]
@@ -27,3 +31,15 @@ def progress_bar(what: str, errors: Console) -> Progress:
     """Bar with the number of things done, for use as a context."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=errors, transient=True)
+
+
+def print_failures(failed: Mapping[str, str], errors: Console) -> None:
+    """Name each case that failed, and why."""
+    for case, problem in failed.items():
+        errors.print(f"[bold red]{escape(case)}:[/] {escape(problem)}", soft_wrap=True, highlight=False)
+
+
+def unusable(error: Exception, errors: Console) -> typer.Exit:
+    """Say why a command can do nothing; the exit to raise."""
+    errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+    return typer.Exit(USAGE)

@@ -12,6 +12,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from monai_noisylabel.cli_console import console as make_console
+from monai_noisylabel.cli_console import unusable
 
 if TYPE_CHECKING:
     from monai_noisylabel.study.cells import Cell
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["study_app"]
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, INTERRUPTED = 1, 130
 
 
 class _RunByDefault(TyperGroup):
@@ -82,8 +83,7 @@ def run(
         errors.print("Interrupted. What has finished is kept; the same command goes on.", highlight=False)
         raise typer.Exit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
+        raise unusable(error, errors) from None
     raise typer.Exit(FAILED if tally.failed else 0)
 
 
@@ -94,8 +94,7 @@ def report(out: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> N
     try:
         _report(out, make_console())
     except (ValueError, OSError) as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-        raise typer.Exit(USAGE) from None
+        raise unusable(error, errors) from None
 
 
 @study_app.command("list")

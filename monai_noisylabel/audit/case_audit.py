@@ -19,6 +19,7 @@ from monai_noisylabel.audit.problems import Problem, problem_arrays
 from monai_noisylabel.audit.proposals import proposed_masks, write_error_maps, write_proposal
 from monai_noisylabel.audit.regions import Region, error_regions
 from monai_noisylabel.audit.scores import dice_with_floor, evidence_against, region_score, structure_size
+from monai_noisylabel.audit.shape_facts import nearest_middle
 from monai_noisylabel.data.case_label import CaseLabel, read_case_image, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.label_export import file_name_of
@@ -130,7 +131,7 @@ class CaseAuditor:
         total = int(label.masks[self.spec.classes.index(structure)].sum())
         share = region.voxels / max(total + (region.voxels if region.given == 0 else 0), 1)
         unit = "px" if label.axes is None else "mm"
-        middle = _middle(region)
+        middle = nearest_middle(region.mask, [part.start for part in region.window])
         depth = np.bincount(np.nonzero(region.mask)[-1]).argmax() + region.window[-1].start
         return _placed(
             Finding(
@@ -215,12 +216,6 @@ def _placed(finding: Finding, label: CaseLabel) -> Finding:
         world=",".join(f"{mm:.1f}" for mm in world[:3]),
         slice=depth,
     )
-
-
-def _middle(region: Region) -> list[int]:
-    places = np.argwhere(region.mask)
-    nearest = places[((places - places.mean(0)) ** 2).sum(1).argmin()]
-    return [int(n) + part.start for n, part in zip(nearest, region.window, strict=True)]
 
 
 def _in_words(region: Region, given: str, seems: str, share: float, unit: str) -> str:

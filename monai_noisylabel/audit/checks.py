@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,5 +122,5 @@ def _sides(case: str, facts: Sequence[Mapping[str, Any]], cohort: Cohort) -> Ite
 
 def _at(entry: Mapping[str, Any], finding: Finding, region: bool = True) -> Finding:
     """A finding with its place, and its size where it is a region."""
-    values = finding.as_dict() | {"place": ",".join(map(str, entry["middle"]))}
-    return Finding(**(values | ({"voxels": entry["voxels"]} if region else {})))
+    placed = replace(finding, place=",".join(map(str, entry["middle"])))
+    return replace(placed, voxels=entry["voxels"]) if region else placed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from monai_noisylabel.audit.ranking import ranked
 from monai_noisylabel.audit.records import Records, digest, file_state, open_folder
 from monai_noisylabel.audit.shape_facts import shape_facts
 from monai_noisylabel.data.case_label import paths_of, read_case_label
-from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
+from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.originals import fingerprint, verify_originals
 from monai_noisylabel.selection import ConfidentLimits, PruningRule, confident_limits
@@ -238,8 +238,11 @@ def _report(run: _Run, results: Mapping[str, Mapping[str, Any]], with_model: boo
     findings = most_suspicious_first(findings)
     whole = {finding.case: finding.suspicion for finding in reversed(findings) if not finding.structure}
     rows = []
+    by_case: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_case[finding.case].append(finding)
     for case in dict.fromkeys([*run.items, *whole]):
-        own = [finding for finding in findings if finding.case == case]
+        own = by_case[case]
         parts = dict(scores.get(case, {}))
         score = max(parts.pop("", 0.0), whole.get(case, 0.0))
         patient = str(run.items[case]["patient"]) if case in run.items else ""
@@ -254,10 +257,7 @@ def _report(run: _Run, results: Mapping[str, Mapping[str, Any]], with_model: boo
 
 def _volumes(spec: DatasetSpec, split: str) -> dict[str, Item]:
     """Items by the volume or picture they are of."""
-    if split not in ("train", "all"):
-        raise ValueError(f"split must be 'train' or 'all', got {split!r}.")
-    chosen = spec.train if split == "train" else [*spec.train, *spec.val, *spec.test]
-    return {str(item.get("volume", item["case"])): item for item in chosen}
+    return {volume_of(item): item for item in spec.items_of(split)}
 
 
 def _identity(
@@ -268,12 +268,8 @@ def _identity(
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What makes two audits the same."""
-    content = spec.manifest.model_dump_json().encode()
     return {
-        "manifest": spec.manifest.name,
-        "manifest_sha256": hashlib.sha256(content).hexdigest(),
-        "spatial_dims": spec.spatial_dims,
-        "classes": list(spec.classes),
+        **spec.identity(),
         "split": split,
         "probabilities": None if probabilities is None else str(Path(probabilities).resolve()),
         "folds": None if folds is None else folds.as_dict(),

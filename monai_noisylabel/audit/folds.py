@@ -6,13 +6,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from monai_noisylabel.audit.predictions import probability_path
-from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.folds import patient_folds
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.handlers.atomic import write_atomically
@@ -191,8 +191,8 @@ def predict_by_folds(spec: DatasetSpec, items: Sequence[Item], how: BundleFolds,
     return target
 
 
-def _volumes(items: Any) -> list[str]:
-    return list(dict.fromkeys(str(item.get("volume", item["case"])) for item in items))
+def _volumes(items: Iterable[Item]) -> list[str]:
+    return list(dict.fromkeys(map(volume_of, items)))
 
 
 def _command(spec: DatasetSpec, how: BundleFolds, folder: Path, manifest: Path, predict_to: Path | None) -> list[str]:

@@ -10,38 +10,15 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from monai_noisylabel.corruption.window import square_window
 from monai_noisylabel.handlers.atomic import write_bytes_atomically
 
-__all__ = ["GIVEN", "PROPOSED", "draw_overlay", "slice_window"]
+__all__ = ["GIVEN", "PROPOSED", "draw_overlay"]
 
 GIVEN, PROPOSED, WRONG = (255, 149, 0), (0, 229, 255), (255, 64, 160)
 SIDE = 320  # pixels of the longer side
 CONTEXT = 2.0  # side of the picture over that of the region
-SMALLEST = 40  # voxels
 QUALITY = 72
-
-
-def slice_window(mask: np.ndarray, spacing: Sequence[float]) -> tuple[slice, slice]:
-    r"""Square, in the unit of the spacing, around what is marked in a slice, as far as the slice goes.
-
-    Args:
-        mask: what is marked; of an empty one the window is the whole slice.
-        spacing: of the two axes.
-
-    Shape:
-        mask (H, W).
-    """
-    if not mask.any():
-        return slice(None), slice(None)
-    ends = [np.flatnonzero(mask.any(1 - axis))[[0, -1]] for axis in (0, 1)]
-    side = max((last - first + 1) * step for (first, last), step in zip(ends, spacing, strict=True)) * CONTEXT
-    side = max(side, SMALLEST * max(spacing))
-    window = []
-    for (first, last), step, size in zip(ends, spacing, mask.shape, strict=True):
-        length = min(size, max(1, round(side / step)))
-        start = min(max(0, (first + last + 1 - length) // 2), size - length)
-        window.append(slice(int(start), int(start + length)))
-    return window[0], window[1]
 
 
 def draw_overlay(
@@ -67,7 +44,7 @@ def draw_overlay(
     Shape:
         image (C, H, W), the masks (H, W); the first axis becomes the horizontal one.
     """
-    window = slice_window(wrong if wrong.any() else given | proposed, spacing)
+    window = square_window(wrong if wrong.any() else given | proposed, spacing, CONTEXT)
     extent = [(part.stop or n) - (part.start or 0) for part, n in zip(window, wrong.shape, strict=True)]
     longest = max(n * step for n, step in zip(extent, spacing, strict=True))
     size = tuple(max(1, round(SIDE * n * step / longest)) for n, step in zip(extent, spacing, strict=True))

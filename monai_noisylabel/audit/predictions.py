@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from monai_noisylabel.data.dataset_spec import load_dataset
+from monai_noisylabel.data.dataset_spec import load_dataset, volume_of
 from monai_noisylabel.data.label_export import file_name_of
 from monai_noisylabel.data.label_geometry import lifted
 
@@ -108,7 +108,7 @@ def held_out_items(
         classes: as in the training.
     """
     spec = load_dataset(manifest, dataset_dir, spatial_dims=spatial_dims, classes=classes)
-    volumes = {str(item.get("volume", item["case"])): item for item in spec.test}
+    volumes = {volume_of(item): item for item in spec.test}
     return [
         {"image": item["image"], "label": item["label"], "case": case}
         for case, item in volumes.items()

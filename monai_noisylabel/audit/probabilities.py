@@ -14,8 +14,8 @@ from nibabel.affines import apply_affine
 
 from monai_noisylabel.audit.predictions import PROBABILITY
 from monai_noisylabel.data.case_label import CaseLabel, paths_of, turned, turned_affine
-from monai_noisylabel.data.dataset_spec import DatasetSpec
-from monai_noisylabel.data.read_image import ITK, NIFTI, PICTURES
+from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
+from monai_noisylabel.data.read_image import NIFTI, image_stem
 
 __all__ = ["ProbabilityFolder"]
 
@@ -68,8 +68,8 @@ class ProbabilityFolder:
         Raises:
             FileNotFoundError: if there is none, or more than one of its kind.
         """
-        case, image = str(item.get("volume", item["case"])), Path(paths_of(item["image"])[0]).name
-        names = dict.fromkeys((case, _stem(image)))
+        case, image = volume_of(item), Path(paths_of(item["image"])[0]).name
+        names = dict.fromkeys((case, image_stem(image)))
         found = [path for name in names for path in self._files.get(name, ())]
         arrays = [path for path in found if path.suffix == ".npz"]
         found = arrays or found
@@ -189,8 +189,3 @@ def _check_values(path: Path, p: np.ndarray, multi_label: bool) -> None:
         off = float(np.abs(p[:, seen].sum(0) - 1).max())
         if off > SUM_OFF:
             raise ValueError(f"{path}: its channels add up to 1 only within {off:.2g}; give softmax probabilities.")
-
-
-def _stem(name: str) -> str:
-    endings = [ending for ending in (*NIFTI, *PICTURES, *ITK) if name.lower().endswith(ending)]
-    return name[: -max(map(len, endings))] if endings else name

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from monai_noisylabel.corruption.window import bounding_window
 
-__all__ = ["shape_facts"]
+__all__ = ["nearest_middle", "shape_facts"]
 
 KEPT = 20
 SAME = 0.5
@@ -59,7 +59,7 @@ def shape_facts(mask: np.ndarray, foreground: np.ndarray, spacing: Sequence[floa
         "voxels": voxels,
         "volume": voxels * float(np.prod(spacing)),
         "centre": [float(c / max(size - 1, 1)) for c, size in zip(centre, mask.shape, strict=True)],
-        "middle": _middle(inside, start),
+        "middle": nearest_middle(inside, start),
         "components": count,
         "islands": _largest(pieces, count, start)[1:],
         "holes": _largest(holes, hole_count, start),
@@ -77,11 +77,11 @@ def _largest(labelled: np.ndarray, count: int, start: Sequence[int]) -> list[dic
     for index in np.argsort(-sizes, kind="stable")[:KEPT]:
         box = boxes[index]
         offset = [part.start + first for part, first in zip(box, start, strict=True)]
-        found.append({"voxels": int(sizes[index]), "middle": _middle(labelled[box] == index + 1, offset)})
+        found.append({"voxels": int(sizes[index]), "middle": nearest_middle(labelled[box] == index + 1, offset)})
     return found
 
 
-def _middle(mask: np.ndarray, start: Sequence[int]) -> list[int]:
+def nearest_middle(mask: np.ndarray, start: Sequence[int]) -> list[int]:
     """The voxel of a mask that is nearest to its centre of mass."""
     places = np.argwhere(mask)
     nearest = places[((places - places.mean(0)) ** 2).sum(1).argmin()]
@@ -97,7 +97,7 @@ def _gaps(mask: np.ndarray, axis: int, start: Sequence[int]) -> list[dict[str, A
         common = below & above
         if areas[index] or common.sum() <= SAME * min(areas[index - 1], areas[index + 1]) or not common.any():
             continue
-        middle = _middle(common, [first for other, first in enumerate(start) if other != axis])
+        middle = nearest_middle(common, [first for other, first in enumerate(start) if other != axis])
         middle.insert(axis, index + start[axis])
         voxels = int((areas[index - 1] + areas[index + 1]) // 2)
         found.append({"axis": axis, "index": index + start[axis], "voxels": voxels, "middle": middle})

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["Window", "bounding_window", "voxel_steps"]
+__all__ = ["Window", "bounding_window", "square_window", "voxel_steps"]
+
+LEAST_SIDE = 40
 
 Window = tuple[slice, ...]
 
@@ -43,6 +45,37 @@ def bounding_window(mask: np.ndarray, margin: Sequence[int] | np.ndarray | int =
         first, last = int(occupied[0]), int(occupied[-1])
         window.append(slice(max(0, first - pad), min(mask.shape[axis], last + 1 + pad)))
     return tuple(window)
+
+
+def square_window(mask: np.ndarray, spacing: Sequence[float], context: float) -> tuple[slice, slice]:
+    r"""Square, in the unit of the spacing, around what is marked in a slice, as far as the slice goes.
+
+    Args:
+        mask: what is marked; of an empty one the window is the whole slice.
+        spacing: of the two axes.
+        context: side of the square over the longer side of what is marked; it is 40 of the larger voxels at least.
+
+    Shape:
+        mask (H, W).
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.zeros((100, 200), bool)
+        >>> mask[45:55, 20:80] = True
+        >>> square_window(mask, (1.0, 1.0), context=1.5)
+        (slice(5, 95, None), slice(5, 95, None))
+    """
+    if not mask.any():
+        return slice(None), slice(None)
+    marked = bounding_window(mask)
+    side = max((part.stop - part.start) * step for part, step in zip(marked, spacing, strict=True)) * context
+    side = max(side, LEAST_SIDE * max(spacing))
+    window = []
+    for part, step, size in zip(marked, spacing, mask.shape, strict=True):
+        length = min(size, round(side / step))
+        start = min(max(0, (part.start + part.stop - length) // 2), size - length)
+        window.append(slice(start, start + length))
+    return window[0], window[1]
 
 
 def voxel_steps(spacing: Sequence[float] | None, axes: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from monai_noisylabel.data.phantom import cached_phantom
 from monai_noisylabel.data.problem import Problem
 from monai_noisylabel.data.splits import SPLITS
 
-__all__ = ["DatasetSpec", "dataset_folder", "load_dataset"]
+__all__ = ["DatasetSpec", "dataset_folder", "load_dataset", "volume_of"]
 
 Item = dict[str, Any]
 MAX_LINES = 20
@@ -83,6 +84,25 @@ class DatasetSpec:
         """
         return self.manifest.layout.case_of(image_path)
 
+    def items_of(self, split: str) -> list[Item]:
+        """Items of the training set (``"train"``), or of all three splits (``"all"``).
+
+        Raises:
+            ValueError: for another split.
+        """
+        if split not in ("train", "all"):
+            raise ValueError(f"split must be 'train' or 'all', got {split!r}.")
+        return self.train if split == "train" else [*self.train, *self.val, *self.test]
+
+    def identity(self) -> dict[str, Any]:
+        """By what work on a dataset can tell whether it was begun on the same one, as plain values."""
+        return {
+            "manifest": self.manifest.name,
+            "manifest_sha256": hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest(),
+            "spatial_dims": self.spatial_dims,
+            "classes": list(self.classes),
+        }
+
     def describe(self) -> str:
         """Counts per split and cases left out, as a short text."""
         form = "multi-label" if self.multi_label else "multi-class"
@@ -91,11 +111,21 @@ class DatasetSpec:
             f"{', '.join(self.classes)}) in {self.dataset_dir}"
         ]
         for split, items in (("train", self.train), ("val", self.val), ("test", self.test)):
-            volumes = {item.get("volume", item["case"]) for item in items}
+            volumes = set(map(volume_of, items))
             patients = {item["patient"] for item in items}
             slices = f"{len(items)} slices of " if any("slice" in item for item in items) else ""
             lines.append(f"  {split}: {slices}{len(volumes)} cases of {len(patients)} patients")
         return "\n".join(lines + _listed("left out", self.left_out) + _listed("note", self.notes))
+
+
+def volume_of(item: Mapping[str, Any]) -> str:
+    """Case id of the volume that an item is a slice of; its own where it is none.
+
+    Example:
+        >>> volume_of({"case": "ann/007", "volume": "ann"}), volume_of({"case": "ann"})
+        ('ann', 'ann')
+    """
+    return str(item.get("volume", item["case"]))
 
 
 def load_dataset(

@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
 from monai_noisylabel.data.label_geometry import OUTSIDE, geometry_of, lifted, onto_grid
-from monai_noisylabel.data.read_image import ITK, NIFTI, PICTURES, read_image, read_label
+from monai_noisylabel.data.read_image import ITK, NIFTI, PICTURES, image_stem, read_image, read_label
 
 __all__ = ["PredictedLabels"]
 
@@ -48,7 +48,7 @@ class PredictedLabels:
         self._files: dict[str, list[Path]] = defaultdict(list)
         for path in sorted(self.root.rglob("*")):
             if path.is_file() and path.name.lower().endswith((*NIFTI, *PICTURES, *ITK)):
-                self._files[_stem(path.name)].append(path)
+                self._files[image_stem(path.name)].append(path)
         self._taken: dict[Path, str] = {}
 
     def path_of(self, case: str, image: str) -> Path:
@@ -62,7 +62,7 @@ class PredictedLabels:
             FileNotFoundError: if there is none, or more than one.
             ValueError: if it is the file of another case too.
         """
-        stem = _stem(Path(image).name)
+        stem = image_stem(Path(image).name)
         wanted = dict.fromkeys(name + ending for name in (case, stem) if name for ending in ("", "_seg"))
         found = list(dict.fromkeys(path for name in wanted for path in self._files.get(name, ())))
         if len(found) > 1:
@@ -81,7 +81,7 @@ class PredictedLabels:
     def _lies_as(self, path: Path, image: Path) -> bool:
         """Whether a file lies in folders of the same names as an image."""
         folders = path.parent.relative_to(self.root).parts
-        if folders and folders[-1] == _stem(image.name):
+        if folders and folders[-1] == image_stem(image.name):
             folders = folders[:-1]
         return bool(folders) and image.parent.parts[-len(folders) :] == folders
 
@@ -169,8 +169,3 @@ def _moved_along_last_axis(steps: int) -> np.ndarray:
     move = np.eye(4)
     move[2, 3] = steps
     return move
-
-
-def _stem(name: str) -> str:
-    endings = [ending for ending in (*NIFTI, *PICTURES, *ITK) if name.lower().endswith(ending)]
-    return name[: -max(map(len, endings))] if endings else name

@@ -12,12 +12,23 @@ from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, PILRea
 from monai.transforms import EnsureChannelFirst
 from PIL import Image
 
-__all__ = ["read_image", "read_label"]
+__all__ = ["image_stem", "read_image", "read_label"]
 
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 ITK = (".dcm", ".ima", ".nrrd", ".nhdr", ".mha", ".mhd")
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def image_stem(name: str) -> str:
+    """Name of a file without the ending of a known format.
+
+    Example:
+        >>> image_stem("ann_1.5mm.nii.gz"), image_stem("series")
+        ('ann_1.5mm', 'series')
+    """
+    endings = [ending for ending in (*NIFTI, *PICTURES, *ITK) if name.lower().endswith(ending)]
+    return name[: -max(map(len, endings))] if endings else name
 
 
 def read_image(path: str | Sequence[str], channels: int | None = None) -> MetaTensor:

@@ -148,10 +148,11 @@ class ConfidentLearning:
 
     def _shares(self) -> dict[str, dict[str, float]]:
         """The joint with rows that sum to 1; no row for a class that is never given."""
-        totals = {name: sum(row.values()) for name, row in self._joint().items()}
+        joint = self._joint()
+        totals = {name: sum(row.values()) for name, row in joint.items()}
         return {
             name: {other: count / totals[name] for other, count in row.items()}
-            for name, row in self._joint().items()
+            for name, row in joint.items()
             if totals[name]
         }
 

@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from monai.data import Dataset
 
+from monai_noisylabel.handlers.atomic import save_figure_atomically
 from monai_noisylabel.handlers.label_quality import LabelQuality
+from monai_noisylabel.handlers.overlay import draw_outlines
 from monai_noisylabel.handlers.run_history import RunHistory
 from monai_noisylabel.masks import to_masks
 
 __all__ = ["draw_report"]
 
-_COLOURS = ("tab:red", "tab:cyan", "tab:orange", "tab:green", "tab:pink", "tab:olive")
 _SHOWN_CASES = 4
 _TICK_WIDTH = 12
 
@@ -66,10 +67,7 @@ def draw_report(
             axes = figure.add_subplot(grid[row, column])
             _overlay(axes, item, key, plane, num_classes)
             axes.set_title(f"{item['case']}: {title}" if key == next(iter(keys)) else title, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, dpi=110, format="png")
-    draft.replace(path)
+    save_figure_atomically(figure, path, dpi=110)
 
 
 def _titled(keys: Mapping[str, str], quality: LabelQuality, case: str) -> dict[str, str]:
@@ -184,13 +182,7 @@ def _overlay(axes: Axes, item: Mapping[str, Any], key: str, plane: int | None, n
         image, masks = image[..., plane], masks[..., plane]
     if plane is not None or "slice" in item:  # radiological view: patient's right on the left, front on top
         image, masks = image[:, ::-1, ::-1], masks[:, ::-1, ::-1]
-    picture = np.moveaxis(image[:3], 0, -1) if image.shape[0] == 3 else image[0]
-    low, high = np.percentile(picture, (1, 99))
-    axes.imshow(np.swapaxes((picture - low) / max(high - low, 1e-6), 0, 1).clip(0, 1), cmap="gray")
-    for mask, colour in zip(masks, _COLOURS * (1 + len(masks) // len(_COLOURS)), strict=False):
-        if mask.any() and not mask.all():
-            axes.contour(mask.T.astype(float), levels=[0.5], colors=colour, linewidths=1.0)
-    axes.set_axis_off()
+    draw_outlines(axes, image, masks, width=1.0)
 
 
 def _masks(label: Any, num_classes: int | None) -> np.ndarray:

@@ -173,10 +173,11 @@ class JCASLoss(_Loss):
             value = self._depth(input, "", label, kept, corrected)
             if "shallow_logits" in input:
                 value = value + self.weights["shallow"] * self._depth(input, "shallow_", label, kept, corrected)
+            if not corrected:  # DDP wants every parameter used
+                return value + 0 * torch.stack([weights.sum() for weights in self.matrices.parameters()]).sum()
             volume = self.matrices.volume(self._predicted_shares(input["logits"]))
             inconsistency = self.matrices.inconsistency()
-            terms = self.weights["volume"] * volume + self.weights["consistency"] * inconsistency
-            return value + terms if corrected else value + 0 * terms  # DDP wants every parameter used
+            return value + self.weights["volume"] * volume + self.weights["consistency"] * inconsistency
 
     def _depth(
         self, input: Mapping[str, Tensor], depth: str, label: Tensor, weight: Tensor | None, corrected: bool

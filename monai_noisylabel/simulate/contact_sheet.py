@@ -13,16 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from monai_noisylabel.corruption.window import square_window
 from monai_noisylabel.data.case_label import read_case_image, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.original_label import read_original
+from monai_noisylabel.handlers.atomic import save_figure_atomically
 
 __all__ = ["choose_cases", "draw_contact_sheet"]
 
 SHOWN, COLUMNS = 12, 4
 WIDE, NARROW = ("#00e5ff", 3.0), ("#ff9500", 1.2)  # clean below noisy; told apart without red and green
 CONTEXT = 1.5  # side of a panel over the longer side of what is labelled in it
-SMALLEST = 40  # voxels along the side of a panel
 
 Line = Mapping[str, Any]
 
@@ -54,9 +55,7 @@ def draw_contact_sheet(
     handles: list[Any] = [clean, noisy, (clean, noisy)]
     figure.legend(handles, ["clean label", "noisy label", "both"], loc="outside lower center", ncols=3, frameon=False)
     path = out / "contact_sheet.png"
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, dpi=130, format="png")
-    draft.replace(path)
+    save_figure_atomically(figure, path)
     return path
 
 
@@ -124,7 +123,7 @@ def _draw(axes: Axes, line: Line, item: Mapping[str, Any], spec: DatasetSpec, ou
         image, clean, noisy = image[..., plane], clean[..., plane], noisy[..., plane]
         if (label.axes or "")[:2] == "RA":  # radiological view: patient's right on the left, front on top
             image, clean, noisy = (array[:, ::-1, ::-1] for array in (image, clean, noisy))
-    box = _box((clean | noisy).any(0), label.spacing[:2])
+    box = square_window((clean | noisy).any(0), label.spacing[:2], CONTEXT)
     picture = image[(slice(None), *box)]
     low, high = spec.manifest.preprocessing.window or np.percentile(picture, (1, 99)).tolist()
     picture = ((picture - low) / max(high - low, 1e-6)).clip(0, 1)
@@ -142,21 +141,6 @@ def _draw(axes: Axes, line: Line, item: Mapping[str, Any], spec: DatasetSpec, ou
 def _most_changed(clean: np.ndarray, noisy: np.ndarray) -> int:
     changed = (clean ^ noisy).sum((0, 1, 2))
     return int(np.argmax(changed if changed.any() else clean.sum((0, 1, 2))))
-
-
-def _box(mask: np.ndarray, spacing: Sequence[float]) -> tuple[slice, slice]:
-    """Square in mm around what is labelled, as far as the image goes; the whole image where nothing is."""
-    if not mask.any():
-        return slice(None), slice(None)
-    bounds = [np.flatnonzero(mask.any(1 - axis))[[0, -1]] for axis in (0, 1)]
-    side = max((stop - start + 1) * step for (start, stop), step in zip(bounds, spacing, strict=True)) * CONTEXT
-    side = max(side, SMALLEST * max(spacing))
-    box = []
-    for (start, stop), step, size in zip(bounds, spacing, mask.shape, strict=True):
-        length = min(size, round(side / step))
-        first = min(max(0, (start + stop + 1 - length) // 2), size - length)
-        box.append(slice(int(first), int(first + length)))
-    return box[0], box[1]
 
 
 def _contour(axes: Axes, mask: np.ndarray, colour: str, width: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
 from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_name
-from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.originals import fingerprint, lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
 from monai_noisylabel.masks import from_masks, to_masks
@@ -47,7 +47,7 @@ def simulate_case(
         their originals and of the predicted labels taken.
     """
     label = read_case_label(items[0], spec)
-    volume, image = str(items[0].get("volume", items[0]["case"])), paths_of(items[0]["image"])[0]
+    volume, image = volume_of(items[0]), paths_of(items[0]["image"])[0]
     checked: dict[str, dict[str, str]] = {}
 
     @cache
@@ -113,7 +113,7 @@ def _line(
         annotator=record.annotator,
         may_add=True,
     )
-    about = {"volume": item.get("volume", item["case"]), "patient": item["patient"]}
+    about = {"volume": volume_of(item), "patient": item["patient"]}
     unit = "voxel" if label.sources[0].suffix == ".png" else "mm"
     counts = confusion_counts(clean, noisy, label.overlap)
     return {**measured.as_dict(), **about, "unit": unit, "voxels": counts.tolist(), "checksums": checked}

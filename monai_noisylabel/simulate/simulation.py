@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_noisylabel.corruption import NoiseRecipe
-from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
+from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.originals import lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
@@ -148,11 +147,9 @@ def _check_folders(out: Path, *read_only: Path) -> None:
 
 def _volumes_of(spec: DatasetSpec, split: str) -> dict[str, list[Item]]:
     """Items by the volume or picture they are of."""
-    if split not in ("train", "all"):
-        raise ValueError(f"split must be 'train' or 'all', got {split!r}.")
     groups: dict[str, list[Item]] = defaultdict(list)
-    for item in spec.train if split == "train" else [*spec.train, *spec.val, *spec.test]:
-        groups[str(item.get("volume", item["case"]))].append(item)
+    for item in spec.items_of(split):
+        groups[volume_of(item)].append(item)
     return groups
 
 
@@ -163,16 +160,7 @@ def _left_out(spec: DatasetSpec) -> dict[str, str]:
 
 def _identity(spec: DatasetSpec, recipe: NoiseRecipe, seed: int, split: str) -> dict[str, Any]:
     """What makes two simulations the same."""
-    content = spec.manifest.model_dump_json().encode()
-    return {
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "manifest": spec.manifest.name,
-        "manifest_sha256": hashlib.sha256(content).hexdigest(),
-        "spatial_dims": spec.spatial_dims,
-        "classes": list(spec.classes),
-        "split": split,
-    }
+    return {"recipe": recipe.as_dict(), "seed": seed, **spec.identity(), "split": split}
 
 
 def _opened(out: Path, identity: Mapping[str, Any], overwrite: bool, roots: Mapping[str, Path]) -> Records:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_noisylabel.data.case_label import paths_of, written_name
-from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.handlers.atomic import write_atomically
 
@@ -51,7 +51,7 @@ def _slices(spec: DatasetSpec) -> dict[str, list[int]]:
     numbers: dict[str, list[int]] = defaultdict(list)
     for item in (*spec.train, *spec.val, *spec.test):
         if "slice" in item:
-            numbers[_volume(item)].append(item["slice"])
+            numbers[volume_of(item)].append(item["slice"])
     return dict(numbers)
 
 
@@ -69,10 +69,10 @@ def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[s
     """
     done, skipped = set(simulated), set(failed)
     copied = 0
-    for item in {_volume(item): item for item in (*spec.train, *spec.val, *spec.test)}.values():
-        if _volume(item) in skipped:
+    for item in {volume_of(item): item for item in (*spec.train, *spec.val, *spec.test)}.values():
+        if volume_of(item) in skipped:
             continue
-        wanted = paths_of(item["image"]) + ([] if _volume(item) in done else paths_of(item["label"]))
+        wanted = paths_of(item["image"]) + ([] if volume_of(item) in done else paths_of(item["label"]))
         for path in wanted:
             target = out / os.path.relpath(path, spec.dataset_dir)
             if not target.exists():
@@ -93,9 +93,5 @@ def _copy(source: Path, target: Path) -> None:
         os.replace(draft, target)
 
 
-def _volume(item: Mapping[str, Any]) -> str:
-    return str(item.get("volume", item["case"]))
-
-
 def _volumes(items: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(map(_volume, items)))
+    return list(dict.fromkeys(map(volume_of, items)))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from monai_noisylabel.data.dataset_spec import volume_of
 from monai_noisylabel.handlers import CaseDice
 from monai_noisylabel.handlers.decollated import decollated
 from monai_noisylabel.masks import to_masks
@@ -38,7 +39,7 @@ class CaseRecord:
         self.metric = metric
         self.path = Path(path)
         self.max_epochs = max_epochs
-        self.patients = {str(item.get("volume", item["case"])): str(item["patient"]) for item in items}
+        self.patients = {volume_of(item): str(item["patient"]) for item in items}
         self._shown = _spread(sorted(self.patients))
         self._samples: dict[str, dict[str, np.ndarray]] = {}
 
@@ -55,7 +56,7 @@ class CaseRecord:
         if engine.state.epoch < self.max_epochs:
             return
         for item, output in decollated(engine):
-            case = str(item.get("volume", item["case"]))
+            case = volume_of(item)
             if case in self._shown:
                 sample = _sample(output, self.metric.num_classes)
                 if case not in self._samples or sample["label"].sum() > self._samples[case]["label"].sum():

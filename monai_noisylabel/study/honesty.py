@@ -10,6 +10,7 @@ from typing import Any
 from monai.transforms import Compose
 
 from monai_noisylabel.data import DatasetSpec
+from monai_noisylabel.data.dataset_spec import volume_of
 from monai_noisylabel.transforms import LoadStoredLabeld, RandLabelNoised, SimulateLabelNoised
 
 __all__ = ["DishonestError", "refuse_dishonest_data", "refuse_noisy_test"]
@@ -38,7 +39,7 @@ def refuse_dishonest_data(spec: DatasetSpec) -> None:
             "Mend the splits of the manifest: a study takes each patient for one purpose only."
         )
     _refuse_shared_patients({"train": spec.train, "val": spec.val, "test": spec.test}, spec.manifest.name)
-    noisy = _simulated(spec.dataset_dir) & {str(item.get("volume", item["case"])) for item in spec.test}
+    noisy = _simulated(spec.dataset_dir) & set(map(volume_of, spec.test))
     if noisy:
         raise DishonestError(
             f"Dataset {spec.manifest.name!r} in {spec.dataset_dir}: {len(noisy)} test labels have simulated noise, as "

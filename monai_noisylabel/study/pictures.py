@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from monai_noisylabel.handlers.atomic import save_figure_atomically
+from monai_noisylabel.handlers.overlay import draw_outlines
 from monai_noisylabel.study.comparison import MODELS
 from monai_noisylabel.study.spec import CLEAN
 
 __all__ = ["draw_heat_map", "draw_memorisation", "draw_samples", "read_samples"]
 
-CONTOURS = ("tab:red", "tab:cyan", "tab:orange", "tab:green", "tab:pink", "tab:olive")
 Sample = Mapping[str, np.ndarray]
 
 
@@ -46,7 +46,7 @@ def draw_memorisation(epochs: pd.DataFrame, dataset: str, noise: str, path: Path
     axes.grid(alpha=0.3)
     if len(chosen):
         axes.legend(fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, path)
+    save_figure_atomically(figure, path)
 
 
 def draw_heat_map(comparison: pd.DataFrame, dataset: str, model: str, path: Path) -> None:
@@ -73,7 +73,7 @@ def draw_heat_map(comparison: pd.DataFrame, dataset: str, model: str, path: Path
     axes.set_xticks(range(table.shape[1]), table.columns)
     axes.set_yticks(range(table.shape[0]), table.index)
     axes.set_title(f"{dataset}: test Dice, {MODELS[model]}", fontsize=9)
-    _save(figure, path)
+    save_figure_atomically(figure, path)
 
 
 def read_samples(path: Path) -> Mapping[str, Sample]:
@@ -103,26 +103,8 @@ def draw_samples(methods: Sequence[tuple[str, Mapping[str, Sample]]], title: str
         first = methods[0][1][case]
         panels = [("label", first["label"]), *((name, samples[case]["pred"]) for name, samples in methods)]
         for axes, (name, masks) in zip(grid[row], panels, strict=True):
-            _overlay(axes, first["image"], masks)
+            draw_outlines(axes, first["image"].astype(np.float32), masks, width=0.8)
             if row == 0:
                 axes.set_title(name.replace(", ", ",\n"), fontsize=6)
         grid[row][0].text(0.02, 0.98, case, transform=grid[row][0].transAxes, fontsize=5, color="yellow", va="top")
-    _save(figure, path)
-
-
-def _overlay(axes: Axes, image: np.ndarray, masks: np.ndarray) -> None:
-    image = image.astype(np.float32)
-    picture = np.moveaxis(image[:3], 0, -1) if image.shape[0] == 3 else image[0]
-    low, high = np.percentile(picture, (1, 99))
-    axes.imshow(np.swapaxes((picture - low) / max(high - low, 1e-6), 0, 1).clip(0, 1), cmap="gray")
-    for mask, colour in zip(masks, CONTOURS * (1 + len(masks) // len(CONTOURS)), strict=False):
-        if mask.any() and not mask.all():
-            axes.contour(mask.T.astype(float), levels=[0.5], colors=colour, linewidths=0.8)
-    axes.set_axis_off()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    figure.savefig(draft, dpi=130, format="png")
-    draft.replace(path)
+    save_figure_atomically(figure, path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from monai_noisylabel.handlers.atomic import draft_of
 from monai_noisylabel.study.cells import Cell
 from monai_noisylabel.study.process import FAILURE, RECORD
 
@@ -91,21 +92,12 @@ def write_tables(records: Records, out: Path) -> list[Path]:
     """
     written = []
     for name, frame in records.frames().items():
-        for ending, write in ((".csv", _write_csv), (".parquet", _write_parquet)):
+        for ending, write in ((".csv", frame.to_csv), (".parquet", frame.to_parquet)):
             path = out / f"{name}{ending}"
-            draft = path.with_name(f".{path.name}")
-            write(frame, draft)
-            draft.replace(path)
+            with draft_of(path) as draft:
+                write(draft, index=False)
             written.append(path)
     return written
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
-
-
-def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_parquet(path, index=False)
 
 
 def _tables_of(cell: Cell, folder: Path, record: dict[str, Any]) -> dict[str, pd.DataFrame]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_noisylabel.audit.picture import draw_overlay, slice_window
+from monai_noisylabel.audit.picture import CONTEXT, draw_overlay
+from monai_noisylabel.corruption.window import square_window
 
 
 def _disc(size: int, centre: tuple[int, int], radius: float) -> np.ndarray:
@@ -19,9 +20,12 @@ def _disc(size: int, centre: tuple[int, int], radius: float) -> np.ndarray:
 def test_a_window_around_the_region_stays_in_the_image() -> None:
     mask = np.zeros((200, 100), bool)
     mask[150:170, 90:95] = True
-    assert slice_window(mask, (1.0, 1.0)) == (slice(140, 180), slice(60, 100))
-    assert slice_window(mask, (1.0, 2.0)) == (slice(120, 200), slice(60, 100))  # 80 by 40 voxels are square in mm
-    assert slice_window(np.zeros((9, 9), bool), (1.0, 1.0)) == (slice(None), slice(None))
+    assert square_window(mask, (1.0, 1.0), CONTEXT) == (slice(140, 180), slice(60, 100))
+    assert square_window(mask, (1.0, 2.0), CONTEXT) == (
+        slice(120, 200),
+        slice(60, 100),
+    )  # 80 by 40 voxels are square in mm
+    assert square_window(np.zeros((9, 9), bool), (1.0, 1.0), CONTEXT) == (slice(None), slice(None))
 
 
 def test_outlines_region_and_direction(tmp_path: Path) -> None:
@@ -34,7 +38,7 @@ def test_outlines_region_and_direction(tmp_path: Path) -> None:
         assert picture.size == (320, 320)
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     red, _, blue = np.moveaxis(pixels, -1, 0)
-    window = slice_window(wrong, (1.0, 1.0))
+    window = square_window(wrong, (1.0, 1.0), CONTEXT)
     scale = 320 / (window[0].stop - window[0].start)
     centre = ((90.5 - window[0].start) * scale, (30.5 - window[1].start) * scale)
     for colour, radius in (((red > 180) & (blue < 110), 10), ((blue > 150) & (red < 110), 18)):
