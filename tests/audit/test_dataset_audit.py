@@ -13,7 +13,7 @@ from PIL import Image
 from simulated import digests, write_hearts, write_pictures
 
 import monai_noisylabel.audit.dataset_audit as module
-from monai_noisylabel.audit import AuditReport, BundleFolds, audit_dataset
+from monai_noisylabel.audit import AuditReport, BundleFolds, audit_dataset, case_audit
 from monai_noisylabel.audit.case_audit import CaseAuditor
 from monai_noisylabel.data import Manifest, load_dataset
 from monai_noisylabel.data.case_label import read_case_label
@@ -95,6 +95,16 @@ def test_errors_are_found_first_and_nothing_is_touched(hearts: Manifest, tmp_pat
     assert [row["case"] for row in rows] == [finding.case for finding in report.findings]
     text = report.page.read_text(encoding="utf-8")
     assert 'data-picture="overlays/h3_1.webp"' in text
+
+
+def test_negligible_regions_are_neither_reported_nor_corrected(
+    hearts: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case_audit, "NEGLIGIBLE", 0.91)  # both structures are missing as a whole, by a margin of 0.9
+    report = _audit(hearts, tmp_path)
+    assert [finding for finding in report.findings if finding.source == "model"] == []
+    assert not (tmp_path / "out/errors").exists()
+    assert not (tmp_path / "out/proposals").exists()
 
 
 def test_pictures_with_a_file_per_structure(tmp_path: Path) -> None:
