@@ -26,7 +26,7 @@ def audit(
     out: Annotated[Path, typer.Option("--out", help="Folder of the audit; never that of the dataset.")],
     dataset_dir: DatasetDir = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Bundle to predict with, as bundles/baseline.")
+        str | None, typer.Option("--bundle", help="Bundle to predict with: a shipped one's name, or a folder.")
     ] = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Trainings; each predicts the cases it leaves out.")] = 2,
     override: Annotated[
@@ -88,7 +88,7 @@ def audit(
     raise typer.Exit(NOT_JUDGED if report.failed else 0)
 
 
-def _folds(bundle: Path | None, folds: int, overrides: list[str], seed: int) -> BundleFolds | None:
+def _folds(bundle: str | None, folds: int, overrides: list[str], seed: int) -> BundleFolds | None:
     from monai_noisylabel.audit import BundleFolds
 
     if bundle is None:

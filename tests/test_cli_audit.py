@@ -80,7 +80,7 @@ def test_options_reach_the_audit(arguments: list[str], tmp_path: Path, monkeypat
 def test_what_cannot_be_audited(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for more, message in (
         (["--override", "max_epochs=2"], "give --bundle too"),
-        (["--bundle", str(tmp_path)], "has no configs/train.json"),
+        (["--bundle", str(tmp_path)], "neither a folder with configs/train.json"),
         (["--probabilities", str(tmp_path / "none")], "is no folder"),
     ):
         code, output = _run(arguments, *more)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_noisylabel.audit.predictions import probability_path
+from monai_noisylabel.data.bundle_folders import bundle_folder
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.folds import patient_folds
 from monai_noisylabel.data.manifest import Manifest
@@ -79,27 +80,25 @@ class BundleFolds:
     """How out-of-sample probabilities are made.
 
     Args:
-        bundle: folder of the bundle, with ``configs/train.json`` and ``configs/inference.json``.
+        bundle: name of a bundle that comes with the library, or folder of a bundle with ``configs/train.json`` and
+            ``configs/inference.json``.
         folds: number of folds, at least 2.
         overrides: options of the bundle as ``name=value``, such as ``max_epochs=20``.
         seed: seed of the division into folds.
 
     Raises:
-        FileNotFoundError: if the folder is no bundle.
+        FileNotFoundError: if there is no such bundle, or one that cannot predict.
         ValueError: if an option is not of this form, or one that the audit sets itself.
     """
 
-    bundle: Path
+    bundle: str | Path
     folds: int = 2
     overrides: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("train.json", "inference.json"):
-            if not (self.bundle / "configs" / name).is_file():
-                raise FileNotFoundError(
-                    f"{self.bundle} has no configs/{name}; --bundle names the folder of a bundle, as bundles/baseline."
-                )
+        if not (self.folder / "configs" / "inference.json").is_file():
+            raise FileNotFoundError(f"The bundle {self.bundle} has no configs/inference.json, so it cannot predict.")
         for option in self.overrides:
             found = re.fullmatch(r"([A-Za-z]\w*)([\w#:]*)=.*", option, re.DOTALL)
             if found is None:
@@ -107,10 +106,15 @@ class BundleFolds:
             if found[1] in OWN:
                 raise ValueError(f"--override {option!r}: the audit sets {found[1]} itself; leave it out.")
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the bundle."""
+        return bundle_folder(self.bundle)
+
     def as_dict(self) -> dict[str, Any]:
         """What two audits must agree on to share probabilities."""
         return {
-            "bundle": self.bundle.resolve().name,
+            "bundle": self.folder.name,
             "folds": self.folds,
             "overrides": list(self.overrides),
             "seed": self.seed,
@@ -197,14 +201,14 @@ def _volumes(items: Iterable[Item]) -> list[str]:
 
 def _command(spec: DatasetSpec, how: BundleFolds, folder: Path, manifest: Path, predict_to: Path | None) -> list[str]:
     """Command line of a fold's training, or of its prediction into a folder."""
-    configs = how.bundle / "configs"
+    configs = how.folder / "configs"
     files = str(configs / "train.json")
     if predict_to is not None:
         write_atomically(json.dumps(PREDICT, indent=2) + "\n", folder / "predict.json")
         files = str([str(configs / "inference.json"), str(folder / "predict.json")])
     known = None if predict_to is None else json.loads((configs / "inference.json").read_text(encoding="utf-8"))
     options = {
-        "bundle_root": str(how.bundle),
+        "bundle_root": str(how.folder),
         "ckpt_dir": str(folder / "models"),
         "output_dir": str(predict_to or folder / "eval"),
         "manifest": str(manifest),

@@ -10,8 +10,8 @@ from typing import Any
 
 from monai_noisylabel.corruption import NoiseRecipe
 from monai_noisylabel.data import make_phantom
+from monai_noisylabel.data.bundle_folders import bundle_digest, bundle_folder
 from monai_noisylabel.handlers.atomic import write_atomically
-from monai_noisylabel.study.bundle_folders import bundle_digest, bundle_folder
 from monai_noisylabel.study.spec import CLEAN, DatasetEntry, MethodEntry, Study
 
 __all__ = ["BASELINE", "Cell", "CellChangedError", "cells_of", "make_datasets", "prepare_cells"]

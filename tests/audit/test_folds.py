@@ -56,8 +56,17 @@ def test_options_that_cannot_be_passed_on(option: str, message: str) -> None:
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"has no configs/train\.json"):
+    with pytest.raises(FileNotFoundError, match="neither a folder with configs/train"):
         BundleFolds(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"has no configs/inference\.json, so it cannot predict"):
+        BundleFolds(tmp_path)
+
+
+def test_a_shipped_bundle_by_its_name() -> None:
+    assert BundleFolds("baseline").folder == BASELINE
+    assert BundleFolds("baseline").as_dict() == BundleFolds(BASELINE).as_dict()
 
 
 def _options(command: list[str]) -> dict[str, str]:

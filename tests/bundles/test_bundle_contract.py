@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from running_bundles import BUNDLES, REPOSITORY, training_workflow
 
 OWN_NETWORK = ("clcs",)
@@ -70,6 +70,14 @@ def test_version_is_in_the_changelog_and_folder_has_a_licence(bundle: str) -> No
     metadata = read(bundle, "metadata.json")
     assert metadata["version"] in metadata["changelog"]
     assert "Apache License" in (REPOSITORY / "bundles" / bundle / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(("cases", "dropped"), [(6, False), (12, True)])
+def test_a_process_drops_no_batch_that_is_its_only_one(bundle: str, cases: int, dropped: bool) -> None:
+    sampler = {"_target_": "DistributedSampler", "dataset": list(range(cases)), "num_replicas": 2, "rank": 0}
+    loader = {"drop_last": read(bundle, "multi_gpu_train.json")["train#dataloader#drop_last"]}
+    parser = ConfigParser({"batch_size": 4, "train": {"sampler": sampler, "dataloader": loader}})
+    assert parser.get_parsed_content("train#dataloader#drop_last") is dropped
 
 
 def test_components_are_named_in_full(bundle: str) -> None:

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.bundle, pytest.mark.distributed]
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Six training volumes, one step per epoch: a batch of six, or of three in each of two processes.
 
+    A batch would hold four: the three of a process are no rest to be dropped.
+
     The loss is made a mean over samples (by default it pools the voxels of a process's share of the batch) and the
     normalisation works on each sample alone, so that the mean of the two processes' gradients is the gradient of the
     whole batch.
@@ -28,7 +30,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     single = run(training_command("self_cleansing", one, phantom, *shared, "--batch_size", "6"))
     assert single.returncode == 0, single.stderr[-2000:]
-    train_on_two("self_cleansing", two, phantom, *shared, "--batch_size", "3")
+    train_on_two("self_cleansing", two, phantom, *shared, "--batch_size", "4")
     summaries = [json.loads((folder / "eval" / "summary.json").read_text()) for folder in (one, two)]
     assert [entry["decisions"] for entry in summaries[0]["rounds"]] == [
         entry["decisions"] for entry in summaries[1]["rounds"]

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from monai_noisylabel.study.bundle_folders import bundle_folder, shipped_bundles
+from monai_noisylabel.data.bundle_folders import bundle_folder, shipped_bundles
 from monai_noisylabel.study.cells import cells_of
 from monai_noisylabel.study.spec import load_study, presets
 
