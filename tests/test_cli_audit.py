@@ -86,6 +86,7 @@ def test_what_cannot_be_audited(arguments: list[str], tmp_path: Path, monkeypatc
         code, output = _run(arguments, *more)
         assert code == 2
         assert message in output
+        assert not (tmp_path / "out").exists(), "a mistyped command must not claim the folder"
 
     def interrupted(*values: Any, **options: Any) -> None:
         raise KeyboardInterrupt

@@ -119,14 +119,12 @@ def audit_dataset(
     out = Path(out_dir)
     read_only = [spec.dataset_dir, *([] if probabilities is None else [Path(probabilities)])]
     settings = {"rule": rule, "tolerance": tolerance}
+    folder = None if probabilities is None else ProbabilityFolder(probabilities, spec)
     open_folder(out, _identity(spec, split, probabilities, folds, settings), overwrite, read_only)
     checksums = {case: fingerprint(sorted(set(paths_of(item["label"])))) for case, item in items.items()}
-    folder = None
     if folds is not None:
         made = predict_by_folds(spec, list(items.values()), folds, out, lambda line: progress(line, 0, 0))
         folder = ProbabilityFolder(made, spec)
-    elif probabilities is not None:
-        folder = ProbabilityFolder(probabilities, spec)
     run = _Run(spec, items, out, checksums, progress)
     facts = run.facts()
     cohort = Cohort(facts, spec.classes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_noisylabel.audit.predictions import probability_path
-from monai_noisylabel.data.bundle_folders import bundle_folder
+from monai_noisylabel.data.bundle_folders import bundle_folder, check_options
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.folds import patient_folds
 from monai_noisylabel.data.manifest import Manifest
@@ -88,7 +88,7 @@ class BundleFolds:
 
     Raises:
         FileNotFoundError: if there is no such bundle, or one that cannot predict.
-        ValueError: if an option is not of this form, or one that the audit sets itself.
+        ValueError: if an option is not of this form, none of the bundle's, or one that the audit sets itself.
     """
 
     bundle: str | Path
@@ -105,6 +105,7 @@ class BundleFolds:
                 raise ValueError(f"--override {option!r}: write an option of the bundle as name=value, max_epochs=20.")
             if found[1] in OWN:
                 raise ValueError(f"--override {option!r}: the audit sets {found[1]} itself; leave it out.")
+            check_options(self.folder, [found[1]])
 
     @property
     def folder(self) -> Path:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import json
 import os
+import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["bundle_digest", "bundle_folder", "shipped_bundles"]
+__all__ = ["bundle_digest", "bundle_folder", "check_options", "shipped_bundles"]
 
 
 def shipped_bundles() -> dict[str, Path]:
@@ -48,3 +52,22 @@ def bundle_folder(name_or_path: str | os.PathLike[str]) -> Path:
 def bundle_digest(folder: Path) -> str:
     """Checksum of what a bundle trains by, and so of whether two runs are runs of the same method."""
     return hashlib.sha256((folder / "configs" / "train.json").read_bytes()).hexdigest()[:16]
+
+
+def check_options(folder: Path, options: Iterable[str]) -> None:
+    """Refuse options that a bundle's training does not have, and that it would pass over in silence.
+
+    Args:
+        folder: of the bundle.
+        options: their names, with ``#`` or ``::`` between the levels; only the first level is looked at.
+
+    Raises:
+        ValueError: if there is one; the message names it and those that come near.
+    """
+    known = json.loads((folder / "configs" / "train.json").read_text(encoding="utf-8"))
+    for option in options:
+        name = re.split("#|::", option)[0]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "see its configs/train.json."
+            raise ValueError(f"The bundle {folder.name} has no option {option!r}; {hint}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from monai_noisylabel.corruption import NoiseRecipe
 from monai_noisylabel.data import make_phantom
-from monai_noisylabel.data.bundle_folders import bundle_digest, bundle_folder
+from monai_noisylabel.data.bundle_folders import bundle_digest, bundle_folder, check_options
 from monai_noisylabel.handlers.atomic import write_atomically
 from monai_noisylabel.study.spec import CLEAN, DatasetEntry, MethodEntry, Study
 
@@ -70,7 +70,7 @@ def cells_of(study: Study, out: Path) -> list[Cell]:
 
     Raises:
         FileNotFoundError: if a bundle does not exist.
-        ValueError: if a method is called as the baseline and is another one.
+        ValueError: if a method is called as the baseline and is another one, or if a bundle does not have an option.
 
     Example:
         >>> from monai_noisylabel.study.spec import load_study
@@ -112,6 +112,7 @@ def _cell(study: Study, out: Path, dataset: str, noise: str, method: str, entry:
         **data.overrides,
         **entry.overrides,
     }
+    check_options(folder, options)
     return Cell(
         study=study.name,
         dataset=dataset,

@@ -48,7 +48,12 @@ def test_too_few_patients(spec: DatasetSpec) -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("max_epochs", "as name=value"), ("noise=none", "sets noise itself"), ("manifest=x", "sets manifest itself")],
+    [
+        ("max_epoch=2", "no option 'max_epoch'; did you mean max_epochs"),
+        ("max_epochs", "as name=value"),
+        ("noise=none", "sets noise itself"),
+        ("manifest=x", "sets manifest itself"),
+    ],
 )
 def test_options_that_cannot_be_passed_on(option: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
