@@ -73,8 +73,9 @@ class Simulation:
             truth = read_case_label(
                 {**item, "label": files if isinstance(item["label"], list) else files[0]}, self.spec
             )
-            given, p = problem_arrays(problem, label.masks, folder.read(item, label))
-            yield case, given, p, problem_arrays(problem, truth.masks, np.array(p))[0]
+            probabilities = folder.read(item, label)
+            given, p = problem_arrays(problem, label.masks, probabilities)
+            yield case, given, p, problem_arrays(problem, truth.masks, probabilities)[0]
 
     def rows(self, out: Path, probabilities: Path | None, folds: BundleFolds | None = None) -> list[Row]:
         """The table; probabilities are made by the audit where a bundle is given instead."""

@@ -27,7 +27,7 @@ def review_chart(scores: Sequence[float], errors: Sequence[float]) -> tuple[str,
 
     Args:
         scores: suspicion of each case.
-        errors: number of errors expected in each case.
+        errors: errors expected in each case.
 
     Returns:
         The chart, and after how many cases four fifths of the expected errors are found.

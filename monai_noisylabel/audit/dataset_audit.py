@@ -244,7 +244,7 @@ def _report(run: _Run, results: Mapping[str, Mapping[str, Any]], with_model: boo
         parts = dict(scores.get(case, {}))
         score = max(parts.pop("", 0.0), whole.get(case, 0.0))
         patient = str(run.items[case]["patient"]) if case in run.items else ""
-        rows.append(CaseRow(case, patient, score, len(own), sum(f.confidence for f in own), parts))
+        rows.append(CaseRow(case, patient, score, len(own), sum(f.suspicion for f in own), parts))
     rows.sort(key=lambda row: (-row.score, row.case))
     write_findings(findings, run.out / "audit.csv")
     write_cases(rows, spec.classes, run.out / "cases.csv")

@@ -35,7 +35,7 @@ class CaseRow:
         patient: patient id.
         score: suspicion in [0, 1].
         findings: their number.
-        expected: number of errors expected, the sum of the confidences of the findings.
+        expected: errors expected, in whole structures: the sum of the suspicions of the findings.
         scores: suspicion of each structure.
     """
 

@@ -93,6 +93,9 @@ def test_errors_are_found_first_and_nothing_is_touched(hearts: Manifest, tmp_pat
     assert len(list((tmp_path / "out/errors").iterdir())) == 2
     rows = list(csv.DictReader((tmp_path / "out/audit.csv").open()))
     assert [row["case"] for row in rows] == [finding.case for finding in report.findings]
+    for case in csv.DictReader((tmp_path / "out/cases.csv").open()):
+        own = sum(float(row["suspicion"]) for row in rows if row["case"] == case["case"])
+        assert float(case["expected_errors"]) == pytest.approx(own, abs=1e-3)
     text = report.page.read_text(encoding="utf-8")
     assert 'data-picture="overlays/h3_1.webp"' in text
 

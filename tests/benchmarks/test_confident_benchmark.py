@@ -16,14 +16,17 @@ pytestmark = [
 ]
 
 
-def test_memory_does_not_grow_with_the_number_of_volumes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_does_not_grow_with_the_number_of_volumes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(2**18))  # freed blocks go back at once: no gaps are counted
     few, many = (in_new_process(ours, count, (96, 96, 96)) for count in (10, 200))
     with capsys.disabled():
         print(
             f"\n10 volumes of 96^3: {few.bytes / 2**20:.0f} MiB, {few.seconds:.1f} s; "
             f"200: {many.bytes / 2**20:.0f} MiB, {many.seconds:.1f} s"
         )
-    assert many.bytes < 1.1 * few.bytes
+    assert many.bytes < 1.02 * few.bytes
     assert many.errors > 15 * few.errors
 
 
