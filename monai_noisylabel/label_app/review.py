@@ -18,6 +18,7 @@ from monai_noisylabel.label_app.journal import Entry, Journal
 from monai_noisylabel.label_app.scores import CaseScore, read_scores
 from monai_noisylabel.label_app.shown_label import read_shown_label
 from monai_noisylabel.label_app.workspace import CLEANSED, Workspace
+from monai_noisylabel.simulate.trainable import copy_file
 
 __all__ = ["ACCEPTED", "DECIDED", "EDITED", "KEPT", "PROPOSED", "SKIPPED", "WITHDRAWN", "Progress", "Review"]
 
@@ -130,13 +131,16 @@ class Review:
         label = self.workspace.given(self._known(case))
         masks = read_shown_label(file, label_info, label, self.workspace.code)
         decision = self._decision(case, label, masks)
-        files = list(self.workspace.reviewed_files(case).values())
+        files = self.workspace.reviewed_files(case)
         contents = [source.values for source in label.sources] if decision == KEPT else label.contents_with(masks)
-        for target, source, values in zip(files, label.sources, contents, strict=True):
+        for (given, target), source, values in zip(files.items(), label.sources, contents, strict=True):
             if lies_in(target, self.workspace.spec.dataset_dir):
                 raise ValueError(f"{target} leads into the dataset folder, where nothing is written.")
-            source.write(values, target)
-        return self.journal.append(user, case, decision, self._checksums(files), note)
+            if decision == KEPT and target.suffix == Path(given).suffix:
+                copy_file(Path(given), target)
+            else:
+                source.write(values, target)
+        return self.journal.append(user, case, decision, self._checksums(files.values()), note)
 
     def propose(self, case: str, file: Path, label_info: Any, user: str, note: str = "") -> None:
         """Check a proposed label and write down who made it.

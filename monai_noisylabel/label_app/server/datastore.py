@@ -13,6 +13,7 @@ from monailabel.datastore.local import LocalDatastore
 
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.scores import read_scores
+from monai_noisylabel.label_app.server.signed_in import user_of
 from monai_noisylabel.label_app.workspace import CLEANSED, FINAL, ORIGINAL
 
 __all__ = ["ReviewDatastore"]
@@ -47,15 +48,19 @@ class ReviewDatastore(LocalDatastore):
 
     def show_scores(self) -> None:
         """Put the scores of all cases where clients see them."""
+        changed = False
         for case, score in read_scores(self.review.workspace.root).items():
-            if case in self._datastore.objects:
-                self._datastore.objects[case].image.info.update(score.for_viewer())
-        self._update_datastore_file()
+            known = self._datastore.objects.get(case)
+            if known is not None and not score.for_viewer().items() <= known.image.info.items():
+                known.image.info.update(score.for_viewer())
+                changed = True
+        if changed:
+            self._update_datastore_file()
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Save a label under a tag; 422 if it does not fit its image, 409 if the tag's labels stay as they are."""
         tag, info = getattr(label_tag, "value", label_tag), dict(label_info or {})
-        user = str(info.get("user") or info.get("client_id") or "unknown")
+        user = user_of(info)
         note = str(info.get("note") or "")
         if tag == ORIGINAL:
             _refuse("the label under the tag original is the one of the dataset; save under another tag")
@@ -76,7 +81,7 @@ class ReviewDatastore(LocalDatastore):
         if tag == ORIGINAL:
             _refuse("the label under the tag original is the one of the dataset and is not removed")
         if tag == FINAL and label_id in self.review.workspace.items:
-            self.review.withdraw(label_id, "unknown")
+            self.review.withdraw(label_id, user_of({}))
         super().remove_label(label_id, tag)
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> NoReturn:

@@ -23,6 +23,9 @@ from monai_noisylabel.label_app.workspace import ORIGINAL, Workspace
 
 __all__ = ["BundleModel", "BundleProbabilities", "StoredLabel", "model_file"]
 
+STATE = "training_state.pt"
+"""Lies beside a bundle's models and is none."""
+
 
 def model_file(bundle: Path) -> Path:
     """Weights that a bundle is served with."""
@@ -80,6 +83,7 @@ class BundleModel(BundleInferTask):
         super().__init__(
             str(bundle), conf, post_filter=[SaveImaged], add_post_restore=False, load_strict=True, **options
         )
+        self._config["model_filename"] = [name for name in self._config["model_filename"] if name != STATE]
         self.labels = workspace.code.label_names
         self.dimension = workspace.spec.spatial_dims
 

@@ -11,6 +11,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.scores import CaseScore
+from monai_noisylabel.label_app.server.signed_in import user_of
 
 __all__ = ["NextCase"]
 
@@ -38,10 +39,9 @@ class NextCase(Strategy):
 
     def __call__(self, request: Mapping[str, Any], datastore: Any) -> dict[str, Any] | None:
         """What is known of the next case; None if all are decided."""
-        client = str(request.get("user") or request.get("client_id") or "unknown")
         if request.get("skip"):
             try:
-                self.review.skip(str(request["skip"]), client, str(request.get("note") or ""))
+                self.review.skip(str(request["skip"]), user_of(request), str(request.get("note") or ""))
             except ValueError as error:
                 raise HTTPException(404, str(error)) from None
         cases = self.review.open_cases(self.key)
