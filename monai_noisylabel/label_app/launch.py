@@ -83,8 +83,7 @@ def server_command(studies: Path, host: str, port: int) -> list[str]:
             f"monai_noisylabel, install it with\n    {set_up_command()}"
         )
     where = ["--app", str(studies / "app"), "--studies", str(studies), "--host", host, "--port", str(port)]
-    web = ["--uvicorn_app", "monai_noisylabel.label_app.server.web:app"]
-    return [sys.executable, "-m", "monailabel.main", "start_server", *where, *web]
+    return [sys.executable, "-m", "monailabel.main", "start_server", *where]
 
 
 def server_environment(studies: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_a_review_is_started_and_gone_on_with(hearts: Path, served: list[Any]) -
     assert code == 0, output
     assert f"Serving {hearts / 'studies'} at http://127.0.0.1:8111" in output
     command, environment = served[0]
-    assert command[-6:-2] == ["--host", "127.0.0.1", "--port", "8111"]
+    assert command[-4:] == ["--host", "127.0.0.1", "--port", "8111"]
     assert environment["MONAI_LABEL_AUTO_UPDATE_SCORING"] == "false"
     review = Review(open_workspace(hearts / "studies"))
     review.submit("h3", review.workspace.label("h3", "cleansed"), None, "ann")

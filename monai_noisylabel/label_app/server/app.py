@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastapi import HTTPException
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.tasks.activelearning.random import Random
@@ -102,6 +103,10 @@ class NoisyLabelApp(MONAILabelApp):
         tag = request.get("label_tag") or ORIGINAL
         wanted = {**request, "label_tag": PREDICTED if str(getattr(tag, "value", tag)) == ORIGINAL else tag}
         return super().infer(wanted, datastore)
+
+    def batch_infer(self, request: Mapping[str, Any], datastore: Any = None) -> Any:
+        """Run a model on many images; MONAI Label fails without a GPU if it is not told so."""
+        return super().batch_infer({"multi_gpu": torch.cuda.is_available(), **request}, datastore)
 
     def _new_models(self, known: Any) -> dict[str, BundleModel]:
         """Bundles that have weights and are not served yet."""

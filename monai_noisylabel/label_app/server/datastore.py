@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +14,20 @@ from monailabel.datastore.local import LocalDatastore
 
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.scores import read_scores
-from monai_noisylabel.label_app.server.signed_in import user_of
 from monai_noisylabel.label_app.workspace import CLEANSED, FINAL, ORIGINAL
 
-__all__ = ["ReviewDatastore"]
+__all__ = ["ReviewDatastore", "user_of"]
 
 CONFIG = "datastore_v2.json"
+
+
+def user_of(request: Mapping[str, Any]) -> str:
+    """Who a request is from, by what it says itself: MONAI Label tells nothing else.
+
+    Args:
+        request: its parameters. 3D Slicer sends as ``client_id`` the user that its settings name.
+    """
+    return str(request.get("user") or request.get("client_id") or "unknown")
 
 
 class ReviewDatastore(LocalDatastore):

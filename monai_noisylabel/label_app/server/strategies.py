@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.scores import CaseScore
-from monai_noisylabel.label_app.server.signed_in import user_of
+from monai_noisylabel.label_app.server.datastore import user_of
 
 __all__ = ["NextCase"]
 
