@@ -161,14 +161,14 @@ def test_a_bundle_is_trained_on_the_labels_as_they_are(story: Story) -> None:
     reviewed = story.studies / "review/labels/labels/h3.nii"
     content = reviewed.read_bytes()
     reviewed.write_bytes((story.root / "data/labels/h3.nii").read_bytes())
-    story.server.ask("POST", "/train/small", json=TRAINING)
-    failed = story.server.finished("train")
-    assert failed["status"] == "ERROR"
-    assert any("is not what ann handed in" in line for line in failed["details"])
+    refused = story.server.ask("POST", "/train/small?run_sync=true", 409, json=TRAINING)
+    assert "h3.nii is not what ann handed in" in refused.text
+    assert "current_dataset" not in story.server.log.read_text()
     reviewed.write_bytes(content)
     story.server.ask("POST", "/train/small", json=TRAINING)
     done = story.server.finished("train")
     assert done["status"] == "DONE", done
+    assert "> data: {'_target_': 'monai_noisylabel.label_app.current.current_dataset'" in story.server.log.read_text()
     model = story.studies / "app/model/small"
     assert (model / "models/model.pt").is_file()
     settings = json.loads((model / "eval/summary.json").read_text())["settings"]

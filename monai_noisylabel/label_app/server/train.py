@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.tasks.train.bundle import BundleTrainTask
 
+from monai_noisylabel.label_app.current import current_dataset
 from monai_noisylabel.label_app.workspace import Workspace
 
 __all__ = ["BundleTraining"]
@@ -53,6 +55,10 @@ class BundleTraining(BundleTrainTask):
             request: options of :meth:`config`.
             datastore: of MONAI Label; the labels come from the review instead.
         """
+        try:
+            current_dataset(self.workspace.root)
+        except ValueError as error:
+            raise HTTPException(409, f"Nothing can be trained on: {error}") from None
         defaults = {"pretrained": False, "max_epochs": self.bundle_config.get("max_epochs")}
         wanted = {**defaults, **request}
         self.chosen = {name: wanted[name] for name in OFFERED if name in wanted and name in self.bundle_config.config}
