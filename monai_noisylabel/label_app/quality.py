@@ -53,10 +53,10 @@ def label_suspicions(
     stream = CaseStream({case: items[case] for case in facts}, spec, folder)
     problems = problems_of(spec)
     limits = [confident_limits(stream.of(problem)) for problem in problems]
-    failed |= stream.failed
     auditor = CaseAuditor(spec, cohort, out, problems, limits, folder)
-    usable = {case: items[case] for case in facts if case not in failed}
-    results = _each(usable, lambda case, item: auditor.audit(case, item, facts[case]), failed)
+    results = _each(
+        {case: items[case] for case in facts}, lambda case, item: auditor.audit(case, item, facts[case]), failed
+    )
     return ranked(results, spec.classes)[1], failed
 
 

@@ -44,12 +44,12 @@ def test_unknown_values_are_refused_by_number() -> None:
 
 
 def test_segments_are_found_by_name_not_by_number() -> None:
-    names = {"lung": 1, "heart": 2}
+    names = {"Lung": 1, "heart": 2}
     label = np.array([0, 1, 2, 3])
     info = [{"name": "Heart", "idx": 1}, {"name": "lung", "idx": 2}, {"name": "heart", "idx": 3}]
     assert renumbered(label, info, names).tolist() == [0, 2, 1, 2]
     assert renumbered(label, None, names).tolist() == [0, 1, 2, 3]
     assert renumbered(label, [{"name": "heart"}], names).tolist() == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="segment 'Segment_1' is none of lung, heart"):
+    with pytest.raises(ValueError, match="segment 'Segment_1' is none of Lung, heart"):
         renumbered(label, [*info, {"name": "Segment_1", "idx": 3}], names)
     assert renumbered(label, [*info, {"name": "unused", "idx": 7}], names).tolist() == [0, 2, 1, 2]

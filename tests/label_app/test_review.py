@@ -43,19 +43,22 @@ def test_the_label_says_what_was_decided(review: Review) -> None:
 
 
 def test_decisions_are_written_in_the_form_of_the_given_labels(review: Review, hearts: Path) -> None:
+    given = hearts / "data/labels/h2.nii"
+    given.write_bytes(given.read_bytes() + b"what no library would write")
     before = digests(hearts / "data")
     review.submit("h3", review.workspace.label("h3", "cleansed"), None, "ann")
     review.submit("h2", review.workspace.label("h2", "original"), None, "ann")
     review.submit("h4", _drawn(review, "h4"), None, "ann")
     written = {case: nibabel.load(review.workspace.reviewed / f"labels/{case}.nii") for case in ("h2", "h3", "h4")}
     for case, found in written.items():
-        given = nibabel.load(hearts / f"data/labels/{case}.nii")
+        original = nibabel.load(hearts / f"data/labels/{case}.nii")
         assert bytes(found.header["descrip"]).startswith(b"seen by two readers")
-        assert np.array_equal(found.affine, given.affine)
-        assert found.get_data_dtype() == given.get_data_dtype()
-        different = np.asarray(found.dataobj) != np.asarray(given.dataobj)
+        assert np.array_equal(found.affine, original.affine)
+        assert found.get_data_dtype() == original.get_data_dtype()
+        different = np.asarray(found.dataobj) != np.asarray(original.dataobj)
         assert different.sum() == {"h2": 0, "h3": 60, "h4": 1}[case]  # 21 stays 21, although both mean cavity
         assert set(np.unique(np.asarray(found.dataobj)[different])) <= {30}
+    assert (review.workspace.reviewed / "labels/h2.nii").read_bytes() == given.read_bytes()
     assert digests(hearts / "data") == before
 
 
@@ -161,3 +164,13 @@ def test_training_gets_reviewed_labels_and_given_ones(review: Review, hearts: Pa
     Path(labels["h3"]).unlink()
     with pytest.raises(ValueError, match=r"h3\.nii is not what ann"):
         current_dataset(review.workspace.root)
+
+
+def test_a_link_into_the_dataset_is_not_followed(review: Review, hearts: Path) -> None:
+    before = digests(hearts / "data")
+    review.workspace.reviewed.symlink_to(hearts / "data")
+    for tag in ("cleansed", "original"):
+        with pytest.raises(ValueError, match=r"h3\.nii leads into the dataset folder"):
+            review.submit("h3", review.workspace.label("h3", tag), None, "ann")
+    assert digests(hearts / "data") == before
+    assert review.journal.entries() == []
