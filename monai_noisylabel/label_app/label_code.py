@@ -71,7 +71,7 @@ class LabelCode:
     def label_names(self) -> dict[str, int]:
         """Value of each name that a viewer shows."""
         names = [" + ".join(self.names[index] for index in entry) for entry in self.combinations]
-        return {name.lower(): value for value, name in enumerate(names, start=1)}
+        return {name: value for value, name in enumerate(names, start=1)}
 
     @property
     def values(self) -> tuple[tuple[int, ...], ...]:
@@ -126,7 +126,7 @@ def renumbered(label: np.ndarray, label_info: Any, label_names: Mapping[str, int
     entries = label_info if isinstance(label_info, list) else []
     if not entries or not all(isinstance(entry, dict) and {"name", "idx"} <= set(entry) for entry in entries):
         return label
-    known = {name: value for name, value in label_names.items()}
+    known = {name.lower(): value for name, value in label_names.items()}
     present = set(np.unique(label).tolist())
     result = label.copy()
     for entry in entries:
