@@ -13,6 +13,7 @@ NAMES = ("lung", "heart", "clavicle")
 def test_exclusive_structures_are_numbered() -> None:
     code = LabelCode.of(NAMES, [])
     assert code.label_names == {"lung": 1, "heart": 2, "clavicle": 3}
+    assert LabelCode.of(("Left Lung",), []).label_names == {"Left Lung": 1}
     masks = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], bool)
     assert code.encode(masks).tolist() == [1, 2, 3, 0]
     assert code.encode(masks).dtype == np.uint8
