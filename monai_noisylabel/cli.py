@@ -14,6 +14,7 @@ from rich.table import Table
 from monai_noisylabel.cli_audit import audit
 from monai_noisylabel.cli_console import DatasetDir, SpatialDims, print_failures, progress_bar, unusable
 from monai_noisylabel.cli_console import console as make_console
+from monai_noisylabel.cli_label_app import label_app
 from monai_noisylabel.cli_study import study_app
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 labels_app = typer.Typer(help="Labels that a training corrected.", no_args_is_help=True)
 app.add_typer(labels_app, name="labels")
 app.command("audit")(audit)
+app.add_typer(label_app, name="label-app")
 app.add_typer(study_app, name="study")
 
 UNSAFE = 1

@@ -13,8 +13,9 @@ LAYERS = (
     {"masks", "estimation", "selection", "correction", "corruption"},
     {"losses", "networks", "metrics", "data", "transforms"},
     {"engines", "handlers"},
-    {"audit", "cli", "cli_audit", "cli_console", "cli_study", "simulate", "study"},
+    {"audit", "cli", "cli_audit", "cli_console", "cli_label_app", "cli_study", "label_app", "simulate", "study"},
 )
+LABEL_APP_SHOWS = ("audit", "simulate", "study")  # it walks an audit, writes a dataset of its own, serves bundles
 PURE_LIBRARIES = {"numpy", "scipy", "skimage", "sklearn", "torch"}
 IMPURE_STDLIB = {
     "asyncio",
@@ -80,6 +81,8 @@ def allowed(part: str, layer: int, name: str) -> bool:
         return True
     if layer_of(target) < layer or part.startswith("cli"):
         return True
+    if part == "label_app" and target in LABEL_APP_SHOWS:
+        return True
     if part == "transforms" and layer_of(target) == layer:
         return below == "data" or any(starts_with(below, (inner,)) for inner in SIDEWAYS)
     return layer_of(target) == layer and layer in (0, 2)
@@ -123,6 +126,10 @@ def test_imports_go_down_only(module: str, path: Path) -> None:
         ("correction.prototype", "from ..data import manifest", ["monai_noisylabel.data"]),
         ("cli", "from monai_noisylabel.handlers import sweep", []),
         ("", "from monai_noisylabel import handlers, cli", ["monai_noisylabel.cli"]),
+        ("label_app.review", "from monai_noisylabel.audit import records", []),
+        ("label_app.review", "from monai_noisylabel.cli_console import console", ["monai_noisylabel.cli_console"]),
+        ("audit.page", "from monai_noisylabel.label_app import review", ["monai_noisylabel.label_app"]),
+        ("audit.page", "from monai_noisylabel.simulate import records", ["monai_noisylabel.simulate"]),
     ],
 )
 def test_the_rules_themselves(module: str, source: str, refused: list[str]) -> None:
@@ -133,5 +140,18 @@ def test_the_rules_themselves(module: str, source: str, refused: list[str]) -> N
 
 
 def test_a_new_part_must_be_given_a_layer() -> None:
-    with pytest.raises(LookupError, match="'label_app' has no layer"):
-        violations("label_app.review", set())
+    with pytest.raises(LookupError, match="'deployment' has no layer"):
+        violations("deployment.server", set())
+
+
+def test_monai_label_is_imported_where_only_monai_label_imports() -> None:
+    inside = "label_app.server"
+    users = {
+        name for name, path in modules() if "monailabel" in {i.split(".")[0] for i in imports(path.read_text(), "")}
+    }
+    assert users
+    assert all(starts_with(name, (inside,)) for name in users)
+    for name, path in modules():
+        package = f"{PACKAGE}.{name}".rpartition(".")[0]
+        found = [i for i in imports(path.read_text(), package) if starts_with(i, (f"{PACKAGE}.{inside}",))]
+        assert found == [] or starts_with(name, (inside,)), name

@@ -15,6 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULE_LINES = 300
 FUNCTION_LINES = 40
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+MONAI_LABEL = {"fastapi", "monailabel", "pydicom_seg", "torchvision"}  # in an environment of its own
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -108,7 +109,7 @@ def test_every_imported_library_is_required() -> None:
     third_party = imported - set(sys.stdlib_module_names) - {"monai_noisylabel"}
     required = setup()["options"]["install_requires"].replace("[", " ").replace("]", " ").replace(",", " ")
     names = {re.split("[<>=]", word)[0] for word in required.split()}
-    optional = set(setup()["options.extras_require"]["cluster"].split())
+    optional = set(setup()["options.extras_require"]["cluster"].split()) | MONAI_LABEL
     assert {DISTRIBUTIONS.get(name, name) for name in third_party} - names - optional == set()
 
 
@@ -116,6 +117,12 @@ def test_what_is_optional_is_imported_by_its_own_module_alone() -> None:
     optional = set(setup()["options.extras_require"]["cluster"].split())
     importers = {name_of(path) for path, tree in parsed().items() if optional & {*absolute_imports(tree)}}
     assert importers == {"monai_noisylabel/study/dask_executor.py"}
+    found = {
+        name_of(path.parent)
+        for path, tree in parsed().items()
+        if MONAI_LABEL & {name.split(".")[0] for name in absolute_imports(tree)} and path.name != "launch.py"
+    }
+    assert found == {"monai_noisylabel/label_app/server"}
 
 
 def test_constraints_pin_every_requirement_to_one_version() -> None:

@@ -1,4 +1,4 @@
-"""What makes a simulation a dataset of its own: a manifest for it, and copies of the images."""
+"""What makes other labels of a dataset a dataset of its own: a manifest for it, and copies of the images."""
 
 from __future__ import annotations
 
@@ -16,28 +16,39 @@ from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.handlers.atomic import write_atomically
 
-__all__ = ["copy_missing", "write_manifest"]
+__all__ = ["copy_file", "copy_missing", "write_manifest"]
 
 
-def write_manifest(spec: DatasetSpec, note: str, path: Path) -> None:
-    """Write a manifest for the dataset with noisy labels.
+def write_manifest(
+    spec: DatasetSpec,
+    note: str,
+    path: Path,
+    *,
+    suffix: str = "noisy",
+    origin: str = "Simulated from",
+    same_slices: bool = True,
+) -> None:
+    """Write a manifest for the dataset with other labels.
 
     It names the cases of each split, so that they stay what they are in the original whatever else the folder
-    holds. Where a 2D training takes the labelled slices of the original, it names these too: a slice whose
-    annotation was removed has to stay, and none may join.
+    holds. Where a 2D training takes the labelled slices of the original, it can name these too: a slice whose
+    annotation was removed has to stay then, and none may join.
 
     Args:
         spec: the original dataset.
         note: what was done to the labels, added to the description.
         path: the file.
+        suffix: added to the name of the dataset.
+        origin: what its source says before that name.
+        same_slices: whether a 2D training on it takes the slices that one on the original takes.
     """
     content = spec.manifest.model_dump(mode="json")
     splits = {"train": spec.train, "val": spec.val, "test": spec.test}
     content["splits"] = {name: {"cases": _volumes(items)} for name, items in splits.items()}
-    content["name"] += "_noisy"
+    content["name"] += f"_{suffix}"
     content["description"] += f" {note}"
-    content["source"] = f"Simulated from {spec.manifest.name}; {content['source']}"
-    if content["preprocessing"]["slices"] != "all":
+    content["source"] = f"{origin} {spec.manifest.name}; {content['source']}"
+    if same_slices and content["preprocessing"]["slices"] != "all":
         content["preprocessing"]["slices"] = _slices(spec) or "all"
     label = spec.manifest.layout.label
     named = {name: written_name(template) for name, template in label.items()} if isinstance(label, dict) else None
@@ -76,13 +87,13 @@ def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[s
         for path in wanted:
             target = out / os.path.relpath(path, spec.dataset_dir)
             if not target.exists():
-                _copy(Path(path), target)
+                copy_file(Path(path), target)
                 copied += 1
     return copied
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file or folder so that it is there as a whole or not at all."""
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file or folder so that it is there as a whole or not at all; a file that is there is replaced."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
         draft = Path(folder) / target.name
