@@ -94,7 +94,7 @@ def write_proposal(label: CaseLabel, found: Found, dataset_dir: Path, folder: Pa
     contents = label.contents_with(proposed_masks(label.masks, found))
     written = []
     for source, values in zip(label.sources, contents, strict=True):
-        target = folder / written_name(os.path.relpath(source.path, dataset_dir))
+        target = folder / written_name(os.path.relpath(source.path, dataset_dir), source.part)
         if lies_in(target, dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
         source.write(values, target)

@@ -32,7 +32,7 @@ def case_problems(
         Problems, the fatal ones first.
     """
     unreadable = [
-        Problem(case.case, file, "unreadable", f"{facts[file].error}; restore it from its source")
+        Problem(case.case, file, "unreadable", str(facts[file].error))
         for file in (*case.images, *case.labels)
         if facts[file].error is not None
     ]

@@ -18,7 +18,7 @@ from pydicom.uid import SegmentationStorage
 from monai_noisylabel.data.dicom_series import DicomSeries
 from monai_noisylabel.data.dicom_slices import UNEVEN, DicomError, at, named, slice_step
 
-__all__ = ["DicomSeg", "SegRules", "is_dicom_seg", "open_seg", "seg_values"]
+__all__ = ["DicomRules", "DicomSeg", "is_dicom_seg", "open_seg", "seg_values"]
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 OTHER_FORMATS = (".gz", ".nii", ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -30,15 +30,18 @@ Frame = tuple[int, int, np.ndarray]
 
 
 @dataclass(frozen=True)
-class SegRules:
-    """What the segments of a dataset's DICOM SEG files stand for.
+class DicomRules:
+    """How the DICOM files of a dataset are read.
 
     Args:
+        series: which series of a folder that holds several, see
+            :func:`~monai_noisylabel.data.dicom_series.read_series`.
         named: label value by SegmentLabel; empty: a segment's number is its value.
         ignored: values that count as background; their segments are not read.
         overlap: whether structures may overlap.
     """
 
+    series: str | None = None
     named: Mapping[str, int] = field(default_factory=dict)
     ignored: frozenset[int] = frozenset({0})
     overlap: bool = False
@@ -88,7 +91,7 @@ class DicomSeg:
             text = f"{type(error).__name__}: {error}"
             raise DicomError(f"{self.path}: its pixels cannot be read ({text}). Restore it.") from error
 
-    def values(self, rules: SegRules) -> dict[int, int]:
+    def values(self, rules: DicomRules) -> dict[int, int]:
         """Label value of each segment that is read, by its number.
 
         Raises:
@@ -145,7 +148,7 @@ def open_seg(path: str | os.PathLike[str], series: DicomSeries) -> DicomSeg:
     return DicomSeg(file, series, {n: label for n, label in labels.items() if n}, dataset, planes)
 
 
-def seg_values(seg: DicomSeg, rules: SegRules, classes: Sequence[Sequence[int] | None] | None = None) -> np.ndarray:
+def seg_values(seg: DicomSeg, rules: DicomRules, classes: Sequence[Sequence[int] | None] | None = None) -> np.ndarray:
     r"""Label values of a segmentation.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import defaultdict
@@ -147,11 +148,10 @@ def _header(path: Path) -> pydicom.Dataset | None:
             return None
     except Exception as error:  # whatever a damaged file does to the reader
         raise DicomError(f"{path}: cannot be read ({type(error).__name__}: {error}). Restore it.") from error
-    try:
+    header = None
+    with contextlib.suppress(Exception):  # as above
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
-    except Exception:  # as above
-        header = pydicom.Dataset()
-    if "SOPClassUID" not in header:
+    if header is None or "SOPClassUID" not in header:
         raise DicomError(
             f"{path}: is no DICOM file, or it is damaged. Restore it, or move it out of the folder of the series."
         )

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,9 @@ def _apart(ordered: Sequence[DicomSlice], where: object) -> None:
             groups[-1].append(one)
         else:
             groups.append([one])
-    several = [f"{', '.join(one.path.name for one in group)} at {_along(group[0]):.6g} mm" for group in groups if group[1:]]
+    several = [
+        f"{named([one.path.name for one in group])} at {_along(group[0]):.6g} mm" for group in groups if group[1:]
+    ]
     if several:
         raise DicomError(
             f"{where}: several slices lie at the same position: {named(several)}. Keep one of those that are there "
@@ -153,7 +156,7 @@ def _apart(ordered: Sequence[DicomSlice], where: object) -> None:
 
 def _even(ordered: Sequence[DicomSlice], where: object) -> None:
     """Refuse steps that differ from the usual one, as where a slice is missing."""
-    pairs = list(zip(ordered, ordered[1:], strict=False))
+    pairs = list(pairwise(ordered))
     if not pairs:
         return
     steps = [_along(b) - _along(a) for a, b in pairs]
@@ -178,7 +181,7 @@ def _missing(ratio: float) -> str:
 def _straight(ordered: Sequence[DicomSlice], where: object) -> None:
     """Refuse slices that are not stacked along their normal."""
     first, step = ordered[0], slice_step(ordered)
-    tilt = np.linalg.norm(np.cross(step, first.normal)) / np.linalg.norm(step)
+    tilt = float(np.linalg.norm(np.cross(step, first.normal)) / np.linalg.norm(step))
     if tilt > TILT:
         raise DicomError(
             f"{where}: the slices are not stacked along their normal, but at an angle of "
@@ -186,7 +189,7 @@ def _straight(ordered: Sequence[DicomSlice], where: object) -> None:
             "gantry. Resample the series to a straight grid first, for example with dcm2niix."
         )
     aside = [np.subtract(one.position, first.position) - k * step for k, one in enumerate(ordered)]
-    sideways = [np.linalg.norm(np.cross(way, first.normal)) for way in aside]
+    sideways = [float(np.linalg.norm(np.cross(way, first.normal))) for way in aside]
     off = [one for one, way in zip(ordered, sideways, strict=True) if way > UNEVEN * min(first.spacing)]
     if off:
         raise DicomError(

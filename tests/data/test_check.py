@@ -479,7 +479,7 @@ def test_a_failed_read_is_tried_again(root: Path) -> None:
     assert FactsCache(root).get("images/c0.nii.gz", "image") is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1, "files": {"image|images/c0.nii.gz": 3}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2, "files": {"image|images/c0.nii.gz": 3}}'])
 def test_a_damaged_cache_only_costs_time(root: Path, content: str) -> None:
     check_dataset(manifest(), root)
     cache = FactsCache(root)

@@ -169,7 +169,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a.nii.gz: cannot be read \(EOFError"):
         read_image(str(tmp_path / "a.nii.gz"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: cannot be read"):
+    with pytest.raises(ValueError, match=r"empty: holds no DICOM image"):
         read_image(str(tmp_path / "empty"))
     first, second = Image.fromarray(GREY), Image.fromarray(GREY)
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])
