@@ -56,8 +56,8 @@ def write_corrected_seg(
     """Write the corrected masks of a case as a DICOM SEG on the grid of its series.
 
     Where the given label is one DICOM SEG, the new one keeps its segments with their numbers and descriptions, so that
-    the manifest fits it too; those that are none of the classes stay as they are. A class that has several segments
-    gains voxels in the first. Otherwise there is one segment per class, numbered from 1, with the name of the class.
+    the manifest fits it too; those that are none of the classes stay as they are, but for voxels that they lose to one
+    where structures exclude each other. A class that has several segments gains voxels in the first. Otherwise there is one segment per class, numbered from 1, with the name of the class.
 
     Args:
         masks: of each class, in any orientation of the series' grid.
@@ -93,8 +93,8 @@ def _on_grid(mask: np.ndarray, affine: np.ndarray, series: DicomSeries) -> np.nd
         apart = float(np.linalg.norm(ways, axis=-1).max())
     if apart > MAX_SHIFT * float(np.linalg.norm(series.affine[:3, :3], axis=0).min()):
         raise DicomError(
-            f"{series.folder}: its grid of {series.shape} voxels is not that of the label, {array.shape} after turning, "
-            f"{apart:.3g} mm apart. Write the label as NIfTI, which keeps the grid of the given one."
+            f"{series.folder}: its grid of {series.shape} voxels is not that of the label, {array.shape} after "
+            f"turning, {apart:.3g} mm apart. Write the label as NIfTI, which keeps the grid of the given one."
         )
     return array
 
@@ -124,6 +124,8 @@ def _merged(
         gained = mask & ~masks[index].any(0)
         masks[index] &= mask
         masks[index[0]] |= gained
+        if not rules.overlap:
+            masks[[number - 1 for number in values if number not in inside]] &= ~gained
     return masks, [described.get(number, SegmentInfo(UNUSED)) for number in range(1, count + 1)]
 
 
@@ -132,8 +134,7 @@ def _new_segment(
 ) -> tuple[int, str]:
     """Number and label of a segment for a class that a file has none of, by which the manifest finds it."""
     value = None if wanted is None else int(np.ravel(wanted)[0])
+    following = max(described, default=0) + 1
     if rules.named:
-        return max(described, default=0) + 1, next(
-            text for text, entry in rules.named.items() if value in (None, entry)
-        )
-    return (max(described, default=0) + 1 if value is None else value), name
+        return following, next((text for text, entry in rules.named.items() if value in (None, entry)), name)
+    return (following if value is None else value), name

@@ -108,8 +108,8 @@ def write_dicom_seg(
     target, array = Path(path), np.asarray(masks) != 0
     if array.shape[1:] != series.shape or len(array) != len(segments) or not segments:
         raise ValueError(
-            f"{target}: masks of the shape {array.shape} do not fit {len(segments)} segment(s) of {series.folder}, whose "
-            f"volume has the shape {series.shape}."
+            f"{target}: masks of the shape {array.shape} do not fit {len(segments)} segment(s) of {series.folder}, "
+            f"whose volume has the shape {series.shape}."
         )
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; write elsewhere, or allow overwrite.")

@@ -226,9 +226,8 @@ def _sources(found: Sequence[tuple[OriginalLabel, Sequence[int]]], classes: int)
 def _masks(files: Sequence[tuple[OriginalLabel, np.ndarray]], class_values: Sequence[ClassValues]) -> list[Placed]:
     """Mask of each class, from one array of values or one per class."""
     several = list(files) * len(class_values) if len(files) == 1 else files
-    return [
-        (held_by(values, value), source.affine) for (source, values), value in zip(several, class_values, strict=True)
-    ]
+    pairs = zip(several, class_values, strict=True)
+    return [(held_by(values, value), source.affine) for (source, values), value in pairs]
 
 
 def _first_image(item: Item) -> str:

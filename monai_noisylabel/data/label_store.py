@@ -207,6 +207,8 @@ class LabelStore(LabelReader):
         class_values: Sequence[ClassValues],
         classes: Sequence[str] | None = None,
         coloured: bool = False,
+        dicom: DicomRules | None = None,
+        form: str = "nifti",
         round: int | None = None,
         overwrite: bool = False,
     ) -> ExportReport:
@@ -218,6 +220,8 @@ class LabelStore(LabelReader):
             class_values=class_values,
             classes=classes,
             coloured=coloured,
+            dicom=dicom,
+            form=form,
             round=round,
             overwrite=overwrite,
             dataset_dir=self.dataset_dir,
