@@ -56,8 +56,9 @@ def write_corrected_seg(
     """Write the corrected masks of a case as a DICOM SEG on the grid of its series.
 
     Where the given label is one DICOM SEG, the new one keeps its segments with their numbers and descriptions, so that
-    the manifest fits it too; those that are none of the classes stay as they are, but for voxels that they lose to one
-    where structures exclude each other. A class that has several segments gains voxels in the first. Otherwise there is one segment per class, numbered from 1, with the name of the class.
+    the manifest fits it too. Those that are none of the classes stay as they are, but for voxels that they lose to one
+    where structures exclude each other. A class that has several segments gains voxels in the first. Otherwise there is
+    one segment per class, numbered from 1, with the name of the class.
 
     Args:
         masks: of each class, in any orientation of the series' grid.

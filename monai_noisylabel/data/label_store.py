@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from monai_noisylabel.data.dicom_seg import DicomRules
 from monai_noisylabel.data.label_codec import (
     LABEL_SUFFIX,
     WITHDRAWN_SUFFIX,
