@@ -1,4 +1,4 @@
-"""DICOM series: the volume that ITK and NIfTI hold, whatever the order of the files; what makes no volume is refused."""
+"""DICOM series: the volume that ITK and NIfTI hold, whatever the order of files; what makes no volume is refused."""
 
 from __future__ import annotations
 
@@ -92,10 +92,8 @@ def test_a_file_that_should_be_dicom_is_refused(files: list[Path], name: str) ->
 
 def test_a_file_without_preamble_is_read(files: list[Path]) -> None:
     content = files[0].read_bytes()
-    meta = pydicom.filereader.read_file_meta_info(files[0])
     files[0].write_bytes(content[content.index(b"\x08\x00\x16\x00UI") :])
-    assert meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
-    np.testing.assert_array_equal(read_series(files[0].parent).shape, VOLUME.shape)
+    np.testing.assert_array_equal(read_series(files[0].parent).voxels(), VOLUME)
 
 
 def test_truncated_pixels_are_noticed_and_named(files: list[Path]) -> None:
