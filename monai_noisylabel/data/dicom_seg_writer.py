@@ -18,11 +18,16 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from monai_noisylabel.data.dicom_series import DicomSeries
+from monai_noisylabel.data.dicom_slices import DicomError
 
 __all__ = ["SegmentInfo", "require_highdicom", "write_dicom_seg"]
 
 NAME = "monai_noisylabel"
 SERIES_NUMBER = 9100
+MAY_BE_EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
+)
 HOW_TO_INSTALL = 'Writing DICOM SEG needs highdicom: pip install "monai_noisylabel[dicom]"'
 
 Coded = tuple[str, str, str]
@@ -102,6 +107,7 @@ def write_dicom_seg(
     Raises:
         FileExistsError: if the file exists and may not be replaced.
         ModuleNotFoundError: if highdicom is not installed.
+        DicomError: if an image names no study or no frame of reference.
         ValueError: if masks, segments and series do not fit each other.
     """
     highdicom = require_highdicom()
@@ -113,7 +119,7 @@ def write_dicom_seg(
         )
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists; write elsewhere, or allow overwrite.")
-    images = [pydicom.dcmread(one.path, stop_before_pixels=True) for one in series.slices]
+    images = [_source(one.path) for one in series.slices]
     made = highdicom.seg.Segmentation(
         source_images=images,
         pixel_array=np.ascontiguousarray(array.transpose(3, 2, 1, 0), np.uint8),
@@ -136,6 +142,20 @@ def write_dicom_seg(
         made.save_as(unfinished)
         os.replace(unfinished, target)
     return target
+
+
+def _source(path: Path) -> pydicom.Dataset:
+    """Header of an image, with what the standard allows to be empty and anonymisation removes."""
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    for name in MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, "")
+    if not header.get("SpecificCharacterSet"):
+        header.pop("SpecificCharacterSet", None)  # as good as none, but highdicom refuses an empty one
+    absent = [name for name in ("StudyInstanceUID", "FrameOfReferenceUID") if not header.get(name)]
+    if absent:
+        raise DicomError(f"{path}: has no {', '.join(absent)}, which a DICOM SEG refers to; write labels as NIfTI.")
+    return header
 
 
 def _described(highdicom: ModuleType, number: int, segment: SegmentInfo | str) -> Any:
