@@ -111,7 +111,7 @@ def _new(kind: str, modality: str) -> pydicom.Dataset:
     data.SOPClassUID, data.SOPInstanceUID, data.Modality = kind, pydicom.uid.generate_uid(), modality
     data.file_meta.MediaStorageSOPClassUID = kind
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.PatientName, data.PatientID = "Nobody", "0"
+    data.PatientName, data.PatientID = "Nobody^", "0"
     return data
 
 

@@ -173,7 +173,7 @@ def seg_values(seg: DicomSeg, rules: DicomRules, classes: Sequence[Sequence[int]
         if classes is None:
             here = result[0, ..., plane]
             for other in np.unique(here[inside & (here != 0) & (here != value)]).tolist():
-                overlaps[other, value][plane] = int(np.count_nonzero(inside & (here == other)))
+                overlaps[min(other, value), max(other, value)][plane] = int(np.count_nonzero(inside & (here == other)))
             here[inside] = value
         else:
             for channel in (k for k, wanted in enumerate(classes) if wanted is None or value in wanted):
