@@ -79,7 +79,7 @@ class DicomSeries:
         files = [str(one.path) for one in self.slices]
         try:
             image = itk.imread(files, itk.F)
-        except RuntimeError as error:
+        except Exception as error:  # besides RuntimeError, those of ITK 5.4 in the course of reporting one
             raise DicomError(
                 f"{self.folder}: cannot be read: {named(_unreadable(files))}. Restore what is damaged; if it is "
                 "compressed in a way that ITK does not know, export it without compression."
@@ -206,6 +206,6 @@ def _unreadable(files: Sequence[str]) -> list[str]:
     for file in files:
         try:
             itk.imread(file, itk.F)
-        except RuntimeError:
+        except Exception:  # as above
             bad.append(Path(file).name)
     return bad or ["the files as one volume"]

@@ -96,9 +96,10 @@ def test_a_file_without_preamble_is_read(files: list[Path]) -> None:
     np.testing.assert_array_equal(read_series(files[0].parent).voxels(), VOLUME)
 
 
-def test_truncated_pixels_are_noticed_and_named(files: list[Path]) -> None:
-    files[3].write_bytes(files[3].read_bytes()[:-9])
-    with pytest.raises(DicomError, match=r"ct: cannot be read: 03\.dcm\. Restore what is damaged"):
+@pytest.mark.parametrize("number", [0, 3])
+def test_truncated_pixels_are_noticed_and_named(files: list[Path], number: int) -> None:
+    files[number].write_bytes(files[number].read_bytes()[:-9])
+    with pytest.raises(DicomError, match=rf"ct: cannot be read: 0{number}\.dcm\. Restore what is damaged"):
         read_series(files[0].parent).voxels()
 
 
