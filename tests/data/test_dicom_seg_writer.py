@@ -68,6 +68,7 @@ def test_descriptions(tmp_path: Path) -> None:
     path = write_dicom_seg(MASKS[:1], series, tmp_path / "seg.dcm", [info])
     (item,) = pydicom.dcmread(path).SegmentSequence
     assert SegmentInfo.like(item) == info
+    assert SegmentInfo.like(pydicom.Dataset.from_json({"00620004": {"vr": "US", "Value": [3]}})) == SegmentInfo("3")
     assert (item.SegmentAlgorithmType, item.SegmentAlgorithmName) == ("SEMIAUTOMATIC", "monai_noisylabel")
 
 

@@ -144,7 +144,9 @@ def test_a_missing_slice_of_four(tmp_path: Path) -> None:
     """With two steps left, 3 and 6 mm, the smaller one is the usual one."""
     files = write_series(tmp_path / "ct", VOLUME[..., :4])
     files[2].unlink()
-    assert "01.dcm at 33 mm and 03.dcm at 39 mm are 6 mm apart" in refused(tmp_path / "ct")
+    message = refused(tmp_path / "ct")
+    assert "evenly spaced: 01.dcm at 33 mm and 03.dcm at 39 mm are 6 mm apart" in message
+    assert "the usual step is 3 mm" in message
 
 
 def test_uneven_spacing_and_what_is_rounding(files: list[Path]) -> None:
@@ -153,6 +155,10 @@ def test_uneven_spacing_and_what_is_rounding(files: list[Path]) -> None:
     edit(files[-1], ImagePositionPatient=[10, 20, 46.2])
     message = refused(files[0].parent)
     assert "04.dcm at 42 mm and 05.dcm at 46.2 mm are 4.2 mm apart; the usual" in message
+    edit(files[-1], ImagePositionPatient=[10, 20, 49.5])
+    assert "04.dcm at 42 mm and 05.dcm at 49.5 mm are 7.5 mm apart; the usual" in refused(files[0].parent)
+    edit(files[-1], ImagePositionPatient=[10, 20, 42.1])
+    assert "04.dcm at 42 mm and 05.dcm at 42.1 mm are 0.1 mm apart; the usual" in refused(files[0].parent)
 
 
 def test_two_slices_at_one_position(files: list[Path]) -> None:
