@@ -110,7 +110,7 @@ class DicomSeg:
 def is_dicom_seg(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a DICOM segmentation, by its header."""
     file = Path(path)
-    if file.name.lower().endswith(OTHER_FORMATS) or not file.is_file():
+    if file.name.lower().endswith(OTHER_FORMATS):
         return False
     try:
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])

@@ -59,11 +59,13 @@ def test_kinds_of_segmentation(
     np.testing.assert_array_equal(seg_values(found, DicomRules())[0], VALUES)
 
 
-def test_frames_of_whole_bytes(tmp_path: Path) -> None:
-    """Sixteen pixels fill two bytes; twenty, as everywhere else here, end within one."""
-    files = write_series(tmp_path / "ct", np.zeros((4, 4, 6), np.int16))
-    path = write_seg(tmp_path / "seg.dcm", files, {"Liver": LIVER[1:]})
-    np.testing.assert_array_equal(seg_values(open_seg(path, read_series(tmp_path / "ct")), DicomRules())[0], LIVER[1:])
+@pytest.mark.parametrize("size", [(4, 4), (6, 5)])
+def test_frames_that_end_with_a_byte_or_within_one(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Of thirty pixels, a frame can begin near the end of a byte and take five of them."""
+    mask = np.random.default_rng(0).random((*size, 6)) > 0.5
+    files = write_series(tmp_path / "ct", np.zeros(mask.shape, np.int16))
+    path = write_seg(tmp_path / "seg.dcm", files, {"Liver": mask})
+    np.testing.assert_array_equal(seg_values(open_seg(path, read_series(tmp_path / "ct")), DicomRules())[0], mask)
 
 
 def test_a_segmentation_of_one_frame(files: list[Path], series: DicomSeries, tmp_path: Path) -> None:
