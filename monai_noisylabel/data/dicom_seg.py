@@ -241,7 +241,7 @@ def _check_grid(dataset: pydicom.Dataset, file: Path, series: DicomSeries) -> No
     ):
         if not np.allclose(np.asarray(found, float), wanted, rtol=0, atol=tolerance):
             raise DicomError(
-                f"{file}: its {what} {list(map(float, found))} are not those of {series.folder}, {list(wanted)}. "
+                f"{file}: its {what}, {list(map(float, found))}, differ from {series.folder}, {list(wanted)}. "
                 "Resample the segmentation to the images it is of."
             )
 

@@ -144,8 +144,8 @@ def test_segmentation_of_another_series(seg: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spacing", "shape", "what"),
     [
-        ((1.0, 2.0, 3.0), (4, 5, 6), r"rows and columns \[4.0, 5.0\] are not those of .*, \[5, 4\]"),
-        ((1.5, 2.0, 3.0), SHAPE, r"pixel spacing \[2.0, 1.0\] are not those of .*, \[2.0, 1.5\]"),
+        ((1.0, 2.0, 3.0), (4, 5, 6), r"rows and columns, \[4.0, 5.0\], differ from .*, \[5, 4\]"),
+        ((1.5, 2.0, 3.0), SHAPE, r"pixel spacing, \[2.0, 1.0\], differ from .*, \[2.0, 1.5\]"),
     ],
 )
 def test_another_grid(seg: Path, tmp_path: Path, spacing: tuple[float, ...], shape: tuple[int, ...], what: str) -> None:
@@ -154,6 +154,25 @@ def test_another_grid(seg: Path, tmp_path: Path, spacing: tuple[float, ...], sha
         edit(path, FrameOfReferenceUID=frame)
     with pytest.raises(DicomError, match=what):
         open_seg(seg, read_series(tmp_path / "other"))
+
+
+def test_another_orientation(series: DicomSeries, seg: Path) -> None:
+    data = pydicom.dcmread(seg)
+    data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
+    data.save_as(seg)
+    assert "its orientation, [0.0, 1.0, 0.0, 1.0, 0.0, 0.0], differ from" in refused(seg, series)
+
+
+def test_background_of_a_label_map_is_no_segment(files: list[Path], series: DicomSeries, tmp_path: Path) -> None:
+    path = write_seg(tmp_path / "seg.dcm", files, EXCLUSIVE, "LABELMAP")
+    data = pydicom.dcmread(path)
+    background = pydicom.Dataset()
+    background.SegmentNumber, background.SegmentLabel = 0, "Background"
+    data.SegmentSequence.append(background)
+    data.save_as(path)
+    named = {"Liver": 7, "Tumour": 5}
+    found = seg_values(open_seg(path, series), DicomRules(named=named))[0]
+    np.testing.assert_array_equal(found, 7 * LIVER + 5 * TUMOUR)
 
 
 def test_frames_where_the_series_has_no_slice(files: list[Path], seg: Path) -> None:
