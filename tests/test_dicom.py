@@ -101,6 +101,13 @@ def test_labelled_slices_of_segmentations(root: Path) -> None:
     assert [item["case"] for item in items[:5]] == ["p0/001", "p0/002", "p0/003", "p0/004", "p1/001"]
 
 
+def test_segments_by_number(root: Path) -> None:
+    """The third segment is background, whatever it overlaps with; where it is the liver, the body is taken for one."""
+    report = check_dataset(documented(dicom={"series": "portal.*"}, background=[0, 3]), root)
+    assert [problem.case for problem in report.problems] == ["p1"]
+    assert "'Body' (1) and 'Tumour' (2)" in report.problems[0].message
+
+
 def test_the_check_names_what_is_wrong_and_goes_on(root: Path, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(documented().model_dump_json())
     arguments = ["data", "check", str(tmp_path / "manifest.json"), "--dataset_dir", str(root)]

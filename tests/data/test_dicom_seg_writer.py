@@ -13,7 +13,7 @@ from dataset_files import real_data
 from dicom_files import AXIAL, edit, write_seg, write_series
 from scipy.spatial.transform import Rotation
 
-from monai_noisylabel.data import DicomError, SegmentInfo, read_series, write_dicom_seg
+from monai_noisylabel.data import DicomError, SegmentInfo, corrected_seg, read_series, write_dicom_seg
 from monai_noisylabel.data.corrected_seg import Placed, check_format, write_corrected_seg
 from monai_noisylabel.data.dicom_seg import DicomRules, open_seg, seg_values
 from monai_noisylabel.data.dicom_series import DicomSeries
@@ -56,10 +56,14 @@ def test_round_trip(tmp_path: Path, orientation: tuple[float, ...]) -> None:
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["seg.dcm"]
 
 
-def test_an_empty_segmentation(tmp_path: Path) -> None:
+def test_an_empty_segmentation_with_a_long_name(tmp_path: Path) -> None:
+    """DICOM allows labels of 64 characters; and an empty character set, which some devices write."""
     series = made(tmp_path / "ct")
-    path = write_dicom_seg(np.zeros((1, *SHAPE)), series, tmp_path / "seg.dcm", ["Liver"])
+    for one in series.slices:
+        edit(one.path, SpecificCharacterSet="")
+    path = write_dicom_seg(np.zeros((1, *SHAPE)), series, tmp_path / "seg.dcm", ["Liver" * 20])
     assert not masks_of(path, series, (1,)).any()
+    assert open_seg(path, series).labels == {1: ("Liver" * 20)[:64]}
 
 
 def test_descriptions(tmp_path: Path) -> None:
@@ -182,6 +186,16 @@ def test_a_class_that_the_file_has_no_segment_of(tmp_path: Path) -> None:
     path = write_corrected_seg(masks, {"liver": 1, "tumour": 3}, image, [str(given)], tmp_path / "b.dcm", rules)
     assert open_seg(path, series).labels == {1: "Liver", 2: "Lesion"}
     np.testing.assert_array_equal(seg_values(open_seg(path, series), rules)[0], np.where(MASKS[1], 1, 3))
+
+
+def test_too_many_segments_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series = made(tmp_path / "ct")
+    given = write_seg(tmp_path / "given.dcm", [one.path for one in series.slices], {"Liver": MASKS[0]})
+    monkeypatch.setattr(corrected_seg, "MAX_VOXELS", 3 * MASKS[0].size)
+    masks, image, files = placed(series, MASKS[0]), str(tmp_path / "ct"), [str(given)]
+    write_corrected_seg(masks, {"liver": 3}, image, files, tmp_path / "a.dcm", DicomRules())
+    with pytest.raises(DicomError, match=r"given\.dcm: 4 segments of \(5, 4, 6\) are too many"):
+        write_corrected_seg(masks, {"liver": 4}, image, files, tmp_path / "b.dcm", DicomRules())
 
 
 def test_masks_in_another_orientation_of_the_grid(tmp_path: Path) -> None:
