@@ -19,7 +19,15 @@ from typer.testing import CliRunner
 
 from monai_noisylabel.audit import audit_dataset
 from monai_noisylabel.cli import app
-from monai_noisylabel.data import LabelStore, Manifest, check_dataset, load_dataset, preprocessing, read_series
+from monai_noisylabel.data import (
+    LabelStore,
+    Manifest,
+    check_dataset,
+    load_dataset,
+    load_manifest,
+    preprocessing,
+    read_series,
+)
 from monai_noisylabel.data.case_label import read_case_label
 from monai_noisylabel.data.dicom_seg import open_seg, seg_values
 from monai_noisylabel.data.label_geometry import geometry_of
@@ -101,6 +109,11 @@ def test_labelled_slices_of_segmentations(root: Path) -> None:
     assert [item["case"] for item in items[:5]] == ["p0/001", "p0/002", "p0/003", "p0/004", "p1/001"]
 
 
+def test_an_expression_that_cannot_be_matched_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"series 'portal\(' is no regular expression"):
+        documented(dicom={"series": "portal("})
+
+
 def test_segments_by_number(root: Path) -> None:
     """The third segment is background, whatever it overlaps with; where it is the liver, the body is taken for one."""
     report = check_dataset(documented(dicom={"series": "portal.*"}, background=[0, 3]), root)
@@ -168,6 +181,15 @@ def test_proposals_of_an_audit(root: Path, tmp_path: Path) -> None:
     errors = nibabel.load(tmp_path / "dicom_seg/errors/p1.nii.gz")
     np.testing.assert_array_equal(np.asarray(errors.dataobj), TUMOUR)
     assert digests(root) == before
+    write_case(root, 1, ("Liver",))  # changed, so that it is judged and proposed again
+    report = audit_dataset(made, root, tmp_path / "dicom_seg", probabilities=tmp_path / "p", form="dicom_seg")
+    assert report.failed == {}
+    seg = open_seg(tmp_path / "dicom_seg/proposals/p1/liver.dcm", read_series(root / "p1/ct", made.dicom.series))
+    assert seg.labels == {1: "Liver", 2: "Tumour"}
+    with pytest.raises(FileExistsError, match="holds an audit with other settings"):
+        audit_dataset(made, root, tmp_path / "nifti", probabilities=tmp_path / "p", form="dicom_seg")
+    with pytest.raises(ValueError, match="one of nifti, dicom_seg, got 'png'"):
+        audit_dataset(made, root, tmp_path / "png", probabilities=tmp_path / "p", form="png")
 
 
 def overlapping(root: Path) -> Manifest:
@@ -186,9 +208,11 @@ def test_overlapping_structures(root: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(label[:, ::-1, ::-1], [LIVER | TUMOUR, TUMOUR])
     assert spec.left_out == []
     folder = tmp_path / "noisy"
-    report = simulate_dataset(made, root, {"alpha": 1.0, "models": ["missing"]}, folder, with_images=False)
+    report = simulate_dataset(made, root, {"alpha": 1.0, "models": ["missing"]}, folder, with_images=True)
     assert report.failed == {}
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.nii.gz")}
+    label_template = load_manifest(folder / "manifest.json").layout.label
+    assert label_template == {name: f"{{case}}/liver_{name}.nii.gz" for name in ("liver", "tumour")}
     assert written == {f"p{n}/liver_{name}.nii.gz" for n in range(3) for name in ("liver", "tumour")}
     predict(made, root, tmp_path / "p")
     audit = audit_dataset(made, root, tmp_path / "audit", probabilities=tmp_path / "p", form="dicom_seg")
@@ -200,6 +224,10 @@ def test_overlapping_structures(root: Path, tmp_path: Path) -> None:
     seg = open_seg(tmp_path / "audit/proposals/p0/liver.dcm", series)
     masks = seg_values(seg, dicom_rules(made), [(1,), (2,)]) > 0
     np.testing.assert_array_equal(masks, [LIVER, TUMOUR])
+    assert audit_dataset(made, root, tmp_path / "nifti", probabilities=tmp_path / "p").failed == {}
+    for name, mask in (("liver", LIVER), ("tumour", 2 * TUMOUR)):
+        proposal = nibabel.load(tmp_path / f"nifti/proposals/p0/liver_{name}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(proposal.dataobj), mask)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -230,6 +258,8 @@ def test_export_of_corrected_labels(root: Path, tmp_path: Path, multi_label: boo
     liver = nibabel.load(tmp_path / "out" / min(names))
     np.testing.assert_array_equal(np.asarray(liver.dataobj), LIVER | TUMOUR)
     np.testing.assert_allclose(liver.affine, AFFINE)
+    if multi_label:
+        assert not np.asarray(nibabel.load(tmp_path / "out/p0_tumour.nii.gz").dataobj).any()
     result = CliRunner().invoke(app, [*arguments, "--format", "dicom_seg"])
     assert result.exit_code == 0, result.output
     series = read_series(root / "p0/ct", made.dicom.series)
