@@ -122,6 +122,7 @@ def export_labels(
                 report.not_corrected.append(case)
                 continue
             given, image = _given_files(group[0]), _first_image(group[0])
+            _check_numbers(len(stored[0].label), len(given), len(names))
             structures = dict(zip(names, class_values, strict=True))
             sources = _sources(read_originals(given, image, structures, rules, coloured), len(names))
             files = dict(_corrected(stored, sources, names, class_values))
@@ -151,6 +152,13 @@ def file_name_of(case: str) -> str:
     return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
 
 
+def _check_numbers(channels: int, files: int, classes: int) -> None:
+    if files not in (1, channels):
+        raise ValueError(f"{files} given label files do not fit a stored label of {channels} channel(s)")
+    if channels not in (1, classes):
+        raise ValueError(f"{classes} class values do not fit a stored label of {channels} channels")
+
+
 def _corrected(
     stored: Sequence[StoredLabel],
     sources: Sequence[OriginalLabel],
@@ -159,8 +167,6 @@ def _corrected(
 ) -> Iterator[tuple[str, tuple[OriginalLabel, np.ndarray]]]:
     """The corrected values of each file to write, with the original it is like, by the ending of its name."""
     channels = len(stored[0].label)
-    if len(sources) not in (1, channels):
-        raise ValueError(f"{len(sources)} given label files do not fit a stored label of {channels} channel(s)")
     if channels == 1:
         label = _on_original_grid(stored, sources[0], 0)
         if label.max() > len(class_values):
@@ -172,8 +178,6 @@ def _corrected(
             (sources[0], merged_values(sources[0].values, label, class_values, sources[0].mark)),
         )
         return
-    if channels != len(class_values):
-        raise ValueError(f"{len(class_values)} class values do not fit a stored label of {channels} channels")
     for channel, (name, value) in enumerate(zip(names, class_values, strict=True)):
         source = sources[channel % len(sources)]
         given = source.values

@@ -62,6 +62,18 @@ def test_every_slice_has_its_own_slope_and_intercept(files: list[Path]) -> None:
     np.testing.assert_array_equal(voxels[..., 2], VOLUME[..., 2] + 24)
 
 
+@pytest.mark.parametrize("syntax", [pydicom.uid.RLELossless, pydicom.uid.DeflatedExplicitVRLittleEndian])
+def test_compressed_files(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    volume = np.random.default_rng(0).integers(-900, 900, (16, 16, 3)).astype(np.int16)
+    for path in write_series(tmp_path / "ct", volume):
+        data = pydicom.dcmread(path)
+        if syntax == pydicom.uid.RLELossless:
+            data.compress(syntax)
+        data.file_meta.TransferSyntaxUID = syntax
+        data.save_as(path)
+    np.testing.assert_array_equal(read_series(tmp_path / "ct").voxels(), volume)
+
+
 def test_one_slice_goes_by_its_thickness(tmp_path: Path) -> None:
     (path,) = write_series(tmp_path / "ct", VOLUME[..., :1])
     assert read_series(tmp_path / "ct").affine[2, 2] == 3
