@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from monai_noisylabel.cli_audit import audit
-from monai_noisylabel.cli_console import DatasetDir, SpatialDims, print_failures, progress_bar, unusable
+from monai_noisylabel.cli_console import DatasetDir, LabelFormat, SpatialDims, print_failures, progress_bar, unusable
 from monai_noisylabel.cli_console import console as make_console
 from monai_noisylabel.cli_label_app import label_app
 from monai_noisylabel.cli_study import study_app
@@ -102,6 +102,7 @@ def export(
     spatial_dims: SpatialDims = None,
     classes: Annotated[str | None, typer.Option("--classes", help="As in the run, with commas between.")] = None,
     round: Annotated[int | None, typer.Option("--round", help="As they were after this round.")] = None,
+    form: LabelFormat = "nifti",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write corrected labels on the grid of the given ones, into a folder of their own.
@@ -109,6 +110,7 @@ def export(
     Exit code 0: every corrected label was written; 1: some could not be; 2: nothing can be exported.
     """
     from monai_noisylabel.data import LabelStore, load_dataset
+    from monai_noisylabel.data.seg_label import dicom_rules
 
     console, errors = make_console(), Console(stderr=True)
     try:
@@ -122,10 +124,12 @@ def export(
             class_values=[spec.manifest.values(name) for name in spec.classes],
             classes=spec.classes,
             coloured=spec.manifest.coloured,
+            dicom=dicom_rules(spec.manifest),
+            form=form,
             round=round,
             overwrite=overwrite,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         raise unusable(error, errors) from None
     print_failures(report.failed, errors)
     counts = f"{len(report.written)} written to {out}, {len(report.not_corrected)} never corrected"

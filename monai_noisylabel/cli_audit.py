@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from monai_noisylabel.cli_console import DatasetDir, SpatialDims, console, print_failures, progress_bar, unusable
+from monai_noisylabel.cli_console import (
+    DatasetDir,
+    LabelFormat,
+    SpatialDims,
+    console,
+    print_failures,
+    progress_bar,
+    unusable,
+)
 
 if TYPE_CHECKING:
     from monai_noisylabel.audit import AuditReport, BundleFolds
@@ -42,6 +50,7 @@ def audit(
         float | None, typer.Option("--tolerance", help="Boundary error in mm that is none. Default: one voxel.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the folds.")] = 0,
+    form: LabelFormat = "nifti",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another audit in the folder.")] = False,
 ) -> None:
     """Find wrong labels: which, where, how, and which to look at first.
@@ -74,6 +83,7 @@ def audit(
                 spatial_dims=spatial_dims,
                 classes=None if classes is None else classes.split(","),
                 tolerance=tolerance,
+                form=form,
                 overwrite=overwrite,
                 progress=lambda what, done, total: bar.update(
                     task, description=escape(what[:100]), completed=done, total=total or None
@@ -82,7 +92,7 @@ def audit(
     except KeyboardInterrupt:
         errors.print("Interrupted; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
-    except (ValueError, OSError, OriginalChangedError, RuntimeError) as error:
+    except (ValueError, OSError, OriginalChangedError, RuntimeError, ModuleNotFoundError) as error:
         raise unusable(error, errors) from None
     _print(report, out, errors)
     raise typer.Exit(NOT_JUDGED if report.failed else 0)

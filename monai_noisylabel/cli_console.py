@@ -12,13 +12,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["DatasetDir", "SpatialDims", "console", "print_failures", "progress_bar", "unusable"]
+__all__ = ["DatasetDir", "LabelFormat", "SpatialDims", "console", "print_failures", "progress_bar", "unusable"]
 
 PIPE_WIDTH = 200
 USAGE = 2
 """Exit code where a command can do nothing at all."""
 
 DatasetDir = Annotated[Path | None, typer.Option("--dataset_dir", "--dataset-dir", help="The dataset.")]
+LabelFormat = Annotated[
+    str, typer.Option("--format", help="nifti (PNG for pictures), or dicom_seg where images are DICOM series.")
+]
 SpatialDims = Annotated[int | None, typer.Option("--spatial_dims", "--spatial-dims", min=2, max=3)]
 
 

@@ -109,14 +109,20 @@ def test_every_imported_library_is_required() -> None:
     third_party = imported - set(sys.stdlib_module_names) - {"monai_noisylabel"}
     required = setup()["options"]["install_requires"].replace("[", " ").replace("]", " ").replace(",", " ")
     names = {re.split("[<>=]", word)[0] for word in required.split()}
-    optional = set(setup()["options.extras_require"]["cluster"].split()) | MONAI_LABEL
+    extras = setup()["options.extras_require"]
+    optional = {re.split("[<>=]", word)[0] for name in ("cluster", "dicom") for word in extras[name].split()}
+    optional |= MONAI_LABEL
     assert {DISTRIBUTIONS.get(name, name) for name in third_party} - names - optional == set()
 
 
 def test_what_is_optional_is_imported_by_its_own_module_alone() -> None:
-    optional = set(setup()["options.extras_require"]["cluster"].split())
-    importers = {name_of(path) for path, tree in parsed().items() if optional & {*absolute_imports(tree)}}
-    assert importers == {"monai_noisylabel/study/dask_executor.py"}
+    of_cluster = set(setup()["options.extras_require"]["cluster"].split())
+    for optional, importer in ((of_cluster, "study/dask_executor"), ({"highdicom"}, "data/dicom_seg_writer")):
+        tops = {
+            name_of(path): {name.split(".")[0] for name in absolute_imports(tree)} for path, tree in parsed().items()
+        }
+        importers = {module for module, found in tops.items() if optional & found}
+        assert importers == {f"monai_noisylabel/{importer}.py"}
     found = {
         name_of(path.parent)
         for path, tree in parsed().items()
@@ -131,7 +137,7 @@ def test_constraints_pin_every_requirement_to_one_version() -> None:
     pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in lines}
     options = setup()
     extras = options["options.extras_require"]
-    needed = options["options"]["install_requires"] + extras["dev"] + extras["cluster"]
+    needed = options["options"]["install_requires"] + extras["dev"] + extras["cluster"] + extras["dicom"]
     wanted = {re.split(r"[\[<>=]", line.strip())[0].lower() for line in needed.splitlines() if line.strip()}
     assert wanted - pinned == set()
 

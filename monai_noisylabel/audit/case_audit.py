@@ -16,7 +16,7 @@ from monai_noisylabel.audit.findings import Finding, most_suspicious_first
 from monai_noisylabel.audit.picture import draw_overlay
 from monai_noisylabel.audit.probabilities import ProbabilityFolder
 from monai_noisylabel.audit.problems import Problem, problem_arrays
-from monai_noisylabel.audit.proposals import proposed_masks, write_error_maps, write_proposal
+from monai_noisylabel.audit.proposals import proposed_masks, write_error_maps, write_proposal, write_proposed_seg
 from monai_noisylabel.audit.regions import Region, error_regions
 from monai_noisylabel.audit.scores import dice_with_floor, evidence_against, region_score, structure_size
 from monai_noisylabel.audit.shape_facts import nearest_middle
@@ -55,6 +55,7 @@ class CaseAuditor:
         limits: what confident learning has counted for each of them; none without a model.
         folder: probabilities; None without a model.
         tolerance: boundary error that is none, in mm (pixels of pictures); None: one voxel.
+        form: format of the proposed labels, one of :data:`~monai_noisylabel.data.corrected_seg.LABEL_FORMATS`.
     """
 
     spec: DatasetSpec
@@ -64,6 +65,7 @@ class CaseAuditor:
     limits: Sequence[ConfidentLimits] = ()
     folder: ProbabilityFolder | None = None
     tolerance: float | None = None
+    form: str = "nifti"
 
     def audit(
         self, case: str, item: Mapping[str, Any], facts: Sequence[Mapping[str, Any]], with_model: bool = True
@@ -88,7 +90,11 @@ class CaseAuditor:
         files: list[Path] = []
         if any(regions for _, regions in kept):
             files += write_error_maps(case, label, kept, self.out / "errors")
-            files += write_proposal(label, kept, self.spec.dataset_dir, self.out / "proposals")
+            proposals = self.out / "proposals"
+            if self.form == "dicom_seg":
+                files.append(write_proposed_seg(item, label, kept, self.spec, proposals))
+            else:
+                files += write_proposal(label, kept, self.spec.dataset_dir, proposals)
         regions = [
             (self._finding(case, judged.problem, score, region, label), region)
             for judged in found

@@ -25,6 +25,7 @@ from monai_noisylabel.audit.ranking import ranked
 from monai_noisylabel.audit.records import Records, digest, file_state, open_folder
 from monai_noisylabel.audit.shape_facts import shape_facts
 from monai_noisylabel.data.case_label import paths_of, read_case_label
+from monai_noisylabel.data.corrected_seg import check_format
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.originals import fingerprint, verify_originals
@@ -68,6 +69,7 @@ def audit_dataset(
     classes: Sequence[str] | None = None,
     rule: PruningRule = "prune_by_noise_rate",
     tolerance: float | None = None,
+    form: str = "nifti",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> AuditReport:
@@ -99,6 +101,8 @@ def audit_dataset(
         classes: subset of the class names.
         rule: how confident learning chooses voxels.
         tolerance: distance in mm (pixels of pictures) between two boundaries that is no error; None: one voxel.
+        form: format of the proposed labels: ``"nifti"``, which is PNG for pictures, or ``"dicom_seg"`` where images
+            are DICOM series.
         overwrite: replace another audit in the folder.
         progress: called with what is going on, and how much of it is done of how much (0 where that is not known).
 
@@ -106,6 +110,7 @@ def audit_dataset(
         FileExistsError: if the folder holds anything but a part of this audit and may not be overwritten.
         ValueError: if arguments do not fit, or no case has usable probabilities.
         FileNotFoundError: if the dataset or the probabilities do not exist.
+        ModuleNotFoundError: if DICOM SEG is to be written and highdicom is not installed.
         RuntimeError: if a training of a fold fails.
         OriginalChangedError: if a label file of the dataset is not what it was in the beginning.
     """
@@ -114,11 +119,12 @@ def audit_dataset(
         raise ValueError("Give a folder of probabilities or a bundle that makes them, not both.")
     if tolerance is not None and not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance}.")
+    check_format(form)
     spec = load_dataset(manifest, dataset_dir, spatial_dims=spatial_dims, classes=classes, complete=False)
     items = _volumes(spec, split)
     out = Path(out_dir)
     read_only = [spec.dataset_dir, *([] if probabilities is None else [Path(probabilities)])]
-    settings = {"rule": rule, "tolerance": tolerance}
+    settings = {"rule": rule, "tolerance": tolerance} | ({} if form == "nifti" else {"format": form})
     folder = None if probabilities is None else ProbabilityFolder(probabilities, spec)
     open_folder(out, _identity(spec, split, probabilities, folds, settings), overwrite, read_only)
     checksums = {case: fingerprint(sorted(set(paths_of(item["label"])))) for case, item in items.items()}
@@ -129,7 +135,7 @@ def audit_dataset(
     facts = run.facts()
     cohort = Cohort(facts, spec.classes)
     limits = [] if folder is None else run.limits(folder, rule)
-    auditor = CaseAuditor(spec, cohort, out, problems_of(spec), limits, folder, tolerance)
+    auditor = CaseAuditor(spec, cohort, out, problems_of(spec), limits, folder, tolerance, form)
     results = run.results(auditor, facts)
     verify_originals({path: known for entry in checksums.values() for path, known in entry.items()})
     return _report(run, results, folder is not None)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 
 from monai_noisylabel.audit.problems import Problem
 from monai_noisylabel.audit.regions import Region
-from monai_noisylabel.data.case_label import CaseLabel, written_name
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, written_name
+from monai_noisylabel.data.corrected_seg import write_corrected_seg
+from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.label_export import file_name_of
 from monai_noisylabel.data.originals import lies_in
+from monai_noisylabel.data.read_image import image_stem
+from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.masks import from_masks, to_masks
 
-__all__ = ["ERROR_VALUES", "error_map", "proposed_masks", "write_error_maps", "write_proposal"]
+__all__ = ["ERROR_VALUES", "error_map", "proposed_masks", "write_error_maps", "write_proposal", "write_proposed_seg"]
 
 ERROR_VALUES = {
     "missing": 1,
@@ -94,9 +99,27 @@ def write_proposal(label: CaseLabel, found: Found, dataset_dir: Path, folder: Pa
     contents = label.contents_with(proposed_masks(label.masks, found))
     written = []
     for source, values in zip(label.sources, contents, strict=True):
-        target = folder / written_name(os.path.relpath(source.path, dataset_dir))
+        target = folder / written_name(os.path.relpath(source.path, dataset_dir), source.part)
         if lies_in(target, dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
         source.write(values, target)
         written.append(target)
     return written
+
+
+def write_proposed_seg(
+    item: Mapping[str, Any], label: CaseLabel, found: Found, spec: DatasetSpec, folder: Path
+) -> Path:
+    """Write the label of a case as the network would have it as DICOM SEG, under the name of the given one.
+
+    Raises:
+        DicomError: if the image of the case is no DICOM series.
+    """
+    given = paths_of(item["label"])
+    place = Path(os.path.relpath(given[0], spec.dataset_dir))
+    target = folder / place.with_name(image_stem(place.name) + ".dcm")
+    if lies_in(target, spec.dataset_dir):
+        raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
+    masks = [(mask, label.affine) for mask in proposed_masks(label.masks, found)]
+    image, rules = paths_of(item["image"])[0], dicom_rules(spec.manifest)
+    return write_corrected_seg(masks, spec.label_values, image, given, target, rules, overwrite=True)

@@ -2,6 +2,9 @@
 
 from monai_noisylabel.data.check import check_dataset
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset
+from monai_noisylabel.data.dicom_seg_writer import SegmentInfo, write_dicom_seg
+from monai_noisylabel.data.dicom_series import read_series
+from monai_noisylabel.data.dicom_slices import DicomError
 from monai_noisylabel.data.flags import check_flags
 from monai_noisylabel.data.fold_batch import FoldBatch
 from monai_noisylabel.data.folds import patient_folds, with_folds
@@ -18,12 +21,14 @@ from monai_noisylabel.data.unaugmented import unaugmented
 
 __all__ = [
     "DatasetSpec",
+    "DicomError",
     "FoldBatch",
     "LabelStore",
     "LabelWriter",
     "Manifest",
     "PredictedLabels",
     "Problem",
+    "SegmentInfo",
     "cached_phantom",
     "check_dataset",
     "check_flags",
@@ -35,7 +40,9 @@ __all__ = [
     "make_phantom",
     "patient_folds",
     "preprocessing",
+    "read_series",
     "shipped_manifests",
     "unaugmented",
     "with_folds",
+    "write_dicom_seg",
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nibabel
 import numpy as np
@@ -21,8 +23,10 @@ from nibabel.orientations import (
 )
 
 from monai_noisylabel.data.dataset_spec import DatasetSpec
-from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, held_by, merged_values, read_original
+from monai_noisylabel.data.dicom_series import read_series
+from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, held_by, merged_values
 from monai_noisylabel.data.read_image import ITK, NIFTI, read_image
+from monai_noisylabel.data.seg_label import dicom_rules, read_originals
 from monai_noisylabel.masks import from_masks
 
 __all__ = [
@@ -49,7 +53,7 @@ class CaseLabel:
     and the slices of a two-dimensional training lie along their last axis.
 
     Args:
-        sources: the files.
+        sources: the files; of a DICOM SEG with overlapping structures, one for each of them.
         structures: for each file, the indices of the structures in it.
         values: for each structure, its values in its file.
         overlap: whether structures may overlap.
@@ -116,21 +120,20 @@ def read_case_label(item: Mapping[str, Any], spec: DatasetSpec) -> CaseLabel:
         FileNotFoundError: if a file does not exist.
         ValueError: if a file holds no label, or several files lie on different grids.
     """
-    files = paths_of(item["label"])
-    distinct = list(dict.fromkeys(files))
-    classes = range(len(spec.classes))
-    structures = [tuple(k for k in classes if len(files) == 1 or files[k] == file) for file in distinct]
-    sources = [read_original(file, coloured=spec.manifest.coloured) for file in distinct]
-    image = _image_affine(paths_of(item["image"])[0])
+    files, image_file = paths_of(item["label"]), paths_of(item["image"])[0]
+    rules = dicom_rules(spec.manifest)
+    found = read_originals(files, image_file, spec.label_values, rules, spec.manifest.coloured)
+    sources, structures = zip(*found, strict=True)
+    image = _image_affine(image_file, rules.series)
     axes = None
     if sources[0].values.ndim == 3:
         axes = spec.manifest.preprocessing.orientation or "".join(aff2axcodes(image))
     shapes = {turned(source.values, source.affine, axes).shape for source in sources}
     if len(shapes) > 1:
-        raise ValueError(f"The label files {', '.join(distinct)} have different shapes {sorted(shapes)}.")
+        raise ValueError(f"The label files {', '.join(dict.fromkeys(files))} have different shapes {sorted(shapes)}.")
     values = tuple(spec.label_values[name] for name in spec.classes)
     affine = turned_affine(image, axes, shapes.pop())
-    return CaseLabel(tuple(sources), tuple(structures), values, spec.multi_label, axes, affine)
+    return CaseLabel(sources, structures, values, spec.multi_label, axes, affine)
 
 
 def read_case_image(item: Mapping[str, Any], label: CaseLabel, spec: DatasetSpec) -> np.ndarray:
@@ -148,7 +151,7 @@ def read_case_image(item: Mapping[str, Any], label: CaseLabel, spec: DatasetSpec
         ValueError: if a file cannot be read.
     """
     files = paths_of(item["image"])
-    image = read_image(files if len(files) > 1 else files[0], spec.in_channels)
+    image = read_image(files if len(files) > 1 else files[0], spec.in_channels, spec.manifest.dicom.series)
     array = image.as_tensor().numpy()
     return np.stack([turned(channel, image.affine.numpy(), label.axes) for channel in array])
 
@@ -197,21 +200,28 @@ def paths_of(entry: object) -> list[str]:
     return [str(path) for path in entry] if isinstance(entry, list | tuple) else [str(entry)]
 
 
-def written_name(name: str) -> str:
+def written_name(name: str, part: str = "") -> str:
     """Name of a new label file in place of an original one, or template of these names.
 
     It stays the same but where the format cannot be written: JPEG loses values, and DICOM and NRRD are only read.
     These become PNG and NIfTI.
 
+    Args:
+        name: name or template of the original.
+        part: of a DICOM SEG whose structures may overlap, the structure, which gets a file of its own.
+
     Example:
         >>> written_name("labels/a.nii"), written_name("masks/a.jpg"), written_name("series/{case}/")
         ('labels/a.nii', 'masks/a.png', 'series/{case}.nii.gz')
+        >>> written_name("seg/{case}.dcm", "left kidney")
+        'seg/{case}_left kidney.nii.gz'
     """
     if name.lower().endswith((*WITHOUT_LOSS, "*")):
         return name
     bare = name.rstrip("/")
     ending = next((end for end in REWRITTEN if bare.lower().endswith(end)), "")
-    return bare[: len(bare) - len(ending)] + (".png" if ending in JPEG else ".nii.gz")
+    marked = bare[: len(bare) - len(ending)] + (f"_{quote(part, safe=' ')}" if part else "")
+    return marked + (".png" if ending in JPEG else ".nii.gz")
 
 
 def turned(array: np.ndarray, affine: np.ndarray, axes: str | None) -> np.ndarray:
@@ -262,8 +272,10 @@ def turned_affine(affine: np.ndarray, axes: str | None, shape: Sequence[int]) ->
     return np.asarray(affine @ inv_ornt_aff(turn, before))
 
 
-def _image_affine(image: str) -> np.ndarray:
-    """Voxel index to world; of NIfTI only the header is read."""
+def _image_affine(image: str, series: str | None) -> np.ndarray:
+    """Voxel index to world; of NIfTI and DICOM series only the headers are read."""
+    if Path(image).is_dir():
+        return read_series(image, series).affine
     if not image.lower().endswith(NIFTI):
         return np.asarray(read_image(image).affine)
     nifti = nibabel.load(image)

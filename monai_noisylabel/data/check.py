@@ -10,10 +10,13 @@ from pathlib import Path
 
 from monai_noisylabel.data.cases import CaseFiles, find_cases
 from monai_noisylabel.data.check_rules import case_problems
+from monai_noisylabel.data.dicom_seg import is_dicom_seg
+from monai_noisylabel.data.dicom_slices import DicomError
 from monai_noisylabel.data.facts_cache import FactsCache
-from monai_noisylabel.data.file_facts import FileFacts, image_facts, label_facts
+from monai_noisylabel.data.file_facts import FileFacts, image_facts, label_facts, seg_facts
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.problem import INCOMPLETE, Problem
+from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.data.splits import SPLITS, SplitName, assign_splits
 
 __all__ = ["Report", "check_dataset", "read_facts"]
@@ -126,21 +129,32 @@ def read_facts(
 ) -> dict[str, FileFacts]:
     """Facts of every file of the cases, read by a few threads and remembered for the next run."""
     cache = FactsCache(root)
-    orientation, coloured = manifest.preprocessing.orientation, manifest.coloured
-    roles = {file: "image" for case in cases for file in case.images}
-    roles |= {file: f"label {orientation} {coloured}" for case in cases for file in case.labels}
+    orientation, coloured, rules = manifest.preprocessing.orientation, manifest.coloured, dicom_rules(manifest)
+    roles: dict[str, str] = {}
+    series_of: dict[str, str] = {}
+    for case in cases:
+        roles |= dict.fromkeys(case.images, "image" if rules.series is None else f"image {rules.series}")
+        for file in case.labels:
+            roles[file] = f"label {orientation} {coloured}"
+            if is_dicom_seg(root / file):
+                series_of[file] = case.images[0]
+                roles[file] = f"segmentation {orientation} {rules} {case.images[0]} {cache.state(case.images[0])}"
     known = {file: cache.get(file, role) for file, role in roles.items()} if cached else {}
     facts = {file: found for file, found in known.items() if found is not None}
 
     def read(file: str) -> tuple[str, list[int], FileFacts]:
         state = cache.state(file)
         try:
-            if roles[file] == "image":
-                return file, state, image_facts(root / file)
+            if file in series_of:
+                return file, state, seg_facts(root / file, root / series_of[file], orientation, rules)
+            if roles[file].startswith("image"):
+                return file, state, image_facts(root / file, rules.series)
             return file, state, label_facts(root / file, orientation, coloured)
+        except DicomError as error:  # says itself what to do
+            return file, state, FileFacts(error=str(error))
         except Exception as error:  # whatever a reader does with a damaged file
             text = " ".join(str(error).split())[:200]
-            return file, state, FileFacts(error=f"{type(error).__name__}: {text}")
+            return file, state, FileFacts(error=f"{type(error).__name__}: {text}; restore it from its source")
 
     todo = [file for file in roles if file not in facts]
     pool = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))

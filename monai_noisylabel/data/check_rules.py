@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from nibabel.orientations import aff2axcodes
+from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation, ornt_transform
 
 from monai_noisylabel.data.cases import CaseFiles
 from monai_noisylabel.data.file_facts import FileFacts, is_picture
@@ -32,7 +33,7 @@ def case_problems(
         Problems, the fatal ones first.
     """
     unreadable = [
-        Problem(case.case, file, "unreadable", f"{facts[file].error}; restore it from its source")
+        Problem(case.case, file, "unreadable", str(facts[file].error))
         for file in (*case.images, *case.labels)
         if facts[file].error is not None
     ]
@@ -45,7 +46,9 @@ def case_problems(
         problems += _of_label(case, file, facts[file], manifest, number)
     files = [*readable, *(file for _, file in labels)]
     if readable:
-        problems += [found for file in files[1:] for found in _of_pair(case, files[0], file, facts)]
+        dicom = manifest.layout.images[0].endswith("/")
+        for file in files[1:]:
+            problems += _of_pair(case, files[0], file, facts[files[0]], facts[file], dicom)
     if not any(problem.fatal for problem in problems) and not _foreground(case, facts, manifest):
         message = "no voxel is labelled; remove the case if that cannot be true"
         problems.append(Problem(case.case, case.labels[0], "empty label", message, fatal=False))
@@ -120,9 +123,10 @@ def _of_label(case: CaseFiles, file: str, facts: FileFacts, manifest: Manifest, 
         yield Problem(case.case, file, "label values", message)
 
 
-def _of_pair(case: CaseFiles, image: str, other: str, facts: Mapping[str, FileFacts]) -> Iterator[Problem]:
-    """Whether a file lies on the grid of the image."""
-    one, two = facts[image], facts[other]
+def _of_pair(case: CaseFiles, image: str, other: str, one: FileFacts, two: FileFacts, dicom: bool) -> Iterator[Problem]:
+    """Whether a file lies on the grid of the image; in any orientation beside a DICOM series, which has no choice."""
+    if dicom:
+        two = _turned_to(two, one)
     if one.shape != two.shape:
         message = f"{_by(two.shape)} voxels, {image} has {_by(one.shape)}; resample it to the grid of the image"
         yield Problem(case.case, other, "shape", message)
@@ -141,6 +145,18 @@ def _of_pair(case: CaseFiles, image: str, other: str, facts: Mapping[str, FileFa
     if not shift <= SHIFT_ALLOWED * float(np.linalg.norm(first[:3, :3], axis=0).min()):
         message = f"its affine puts it up to {shift:.3g} mm away from {image}; write both with the same header"
         yield Problem(case.case, other, "affine", message)
+
+
+def _turned_to(facts: FileFacts, image: FileFacts) -> FileFacts:
+    """Facts of a volume as if its voxels were stored in the order of the image's."""
+    if facts.affine is None or image.affine is None:
+        return facts
+    affine = np.array(facts.affine)
+    turn = ornt_transform(io_orientation(affine), io_orientation(np.array(image.affine)))
+    shape = [0, 0, 0]
+    for size, axis in zip(facts.shape, turn[:, 0].astype(int), strict=True):
+        shape[axis] = size
+    return replace(facts, shape=tuple(shape), affine=(affine @ inv_ornt_aff(turn, facts.shape)).tolist())
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -16,7 +16,7 @@ from monai_noisylabel.data.phantom import cache_folder
 
 __all__ = ["FactsCache"]
 
-VERSION = 1  # raise when FileFacts or the way they are found change
+VERSION = 2  # raise when FileFacts or the way they are found change
 logger = logging.getLogger(__name__)
 
 

@@ -12,7 +12,10 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from PIL import Image
 
-__all__ = ["FileFacts", "image_facts", "is_picture", "label_facts", "read_array"]
+from monai_noisylabel.data.dicom_seg import DicomRules, open_seg, seg_values
+from monai_noisylabel.data.dicom_series import read_series
+
+__all__ = ["FileFacts", "image_facts", "is_picture", "label_facts", "read_array", "seg_facts"]
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 PNG_END = b"IEND\xaeB`\x82"
@@ -65,15 +68,17 @@ def is_picture(path: str | Path) -> bool:
     return str(path).lower().endswith(PICTURES)
 
 
-def read_array(path: Path, as_colour: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+def read_array(path: Path, as_colour: bool = False, series: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a file to its last byte.
 
-    NIfTI is read with the checksum of its compression, PNG with those of its parts; everything that is
-    neither NIfTI nor a picture (DICOM file or folder, NRRD, MetaImage) by MONAI's ITK reader.
+    NIfTI is read with the checksum of its compression, PNG with those of its parts, a folder as
+    :func:`~monai_noisylabel.data.dicom_series.read_series` does; everything else (NRRD, MetaImage, a DICOM file) by
+    MONAI's ITK reader.
 
     Args:
         path: file, or folder of one DICOM series.
         as_colour: whether a picture is turned into red, green and blue, whatever it is stored as.
+        series: which DICOM series of a folder that holds several.
 
     Returns:
         Intensities with spatial axes first and a channel axis, where there is one, last; affine to RAS
@@ -99,6 +104,9 @@ def read_array(path: Path, as_colour: bool = False) -> tuple[np.ndarray, np.ndar
             if getattr(picture, "n_frames", 1) > 1:
                 raise ValueError("it has several pages; write a volume as NIfTI, NRRD or DICOM")
             return np.asarray(picture.convert("RGB") if as_colour else picture), None
+    if path.is_dir():
+        found = read_series(path, series)
+        return found.voxels(), found.affine
     return _read_by_itk(path)
 
 
@@ -107,15 +115,12 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     reader = ITKReader()
     array, meta = reader.get_data(reader.read(str(path)))
-    files = sum(not file.name.startswith(".") for file in path.iterdir()) if path.is_dir() else 1
-    if files not in (1, array.shape[2]):  # ITK passes over files that it cannot read
-        raise ValueError(f"{files} files give {array.shape[2]} slices: one is damaged, or belongs to another series")
     return np.asarray(array), _checked(meta["affine"])
 
 
-def image_facts(path: Path) -> FileFacts:
-    """Facts about an image file."""
-    array, affine = read_array(path)
+def image_facts(path: Path, series: str | None = None) -> FileFacts:
+    """Facts about an image file; ``series``: which DICOM series of a folder that holds several."""
+    array, affine = read_array(path, series=series)
     shape, channels = _spatial(array, path)
     if array.size == 0:
         raise ValueError("the image holds no voxels")
@@ -129,7 +134,7 @@ def image_facts(path: Path) -> FileFacts:
 
 
 def label_facts(path: Path, orientation: str | None, coloured: bool) -> FileFacts:
-    """Facts about a label file.
+    """Facts about a label file that is no DICOM SEG.
 
     Args:
         path: label file.
@@ -152,9 +157,39 @@ def label_facts(path: Path, orientation: str | None, coloured: bool) -> FileFact
     slices: dict[int, list[tuple[int, int]]] = {}
     if len(shape) == 3 and len(values) <= MAX_LABEL_VALUES:
         axis, reverse = _slice_axis(affine, orientation)
-        slices = {value: _runs(array == value, axis, reverse) for value in values if value > 0}
+        slices = {value: _runs(_present(array == value, axis), reverse) for value in values if value > 0}
     values = values[: MAX_LABEL_VALUES + 1]
     return FileFacts(None, shape, 1, _nested(affine), values=values, slices=slices)
+
+
+def seg_facts(path: Path, image: Path, orientation: str | None, rules: DicomRules) -> FileFacts:
+    """Facts about a DICOM segmentation as a label on the grid of its series; frame after frame, for it may be large.
+
+    Args:
+        path: the segmentation.
+        image: folder of the series.
+        orientation: as for :func:`label_facts`.
+        rules: how DICOM files are read.
+
+    Raises:
+        DicomError: if it does not fit the series, or segments overlap although they may not.
+    """
+    series = read_series(image, rules.series)
+    seg = open_seg(path, series)
+    if not rules.overlap:
+        seg_values(seg, rules)
+    axis, reverse = _slice_axis(series.affine, orientation)
+    values = seg.values(rules)
+    present: dict[int, np.ndarray] = {}
+    for number, plane, inside in seg.frames():
+        if number in values and inside.any():
+            here = present.setdefault(values[number], np.zeros(series.shape[axis], bool))
+            if axis == 2:
+                here[plane] = True
+            else:
+                here |= inside.any(1 - axis)
+    slices = {value: _runs(here, reverse) for value, here in sorted(present.items())}
+    return FileFacts(None, series.shape, 1, _nested(series.affine), values=(0, *slices), slices=slices)
 
 
 def _spatial(array: np.ndarray, path: Path) -> tuple[tuple[int, ...], int]:
@@ -190,9 +225,13 @@ def _slice_axis(affine: np.ndarray | None, orientation: str | None) -> tuple[int
     return axis, bool(transform[axis, 1] < 0)
 
 
-def _runs(mask: np.ndarray, axis: int, reverse: bool) -> list[tuple[int, int]]:
-    """Runs [start, stop) of slices along an axis that hold a voxel of the mask."""
-    present = np.asarray(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+def _present(mask: np.ndarray, axis: int) -> np.ndarray:
+    """Which slices along an axis hold a voxel of the mask."""
+    return np.asarray(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+
+
+def _runs(present: np.ndarray, reverse: bool) -> list[tuple[int, int]]:
+    """Runs [start, stop) of slices that hold something."""
     padded = np.pad(np.flip(present) if reverse else present, 1)
     edges = np.flatnonzero(padded[1:] != padded[:-1])
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from monai_noisylabel.data.corrected_seg import Placed, check_format, write_corrected_seg
+from monai_noisylabel.data.dicom_seg import DicomRules
 from monai_noisylabel.data.label_codec import StoredLabel
 from monai_noisylabel.data.label_geometry import OUTSIDE, onto_grid
 from monai_noisylabel.data.original_label import (
@@ -21,9 +23,9 @@ from monai_noisylabel.data.original_label import (
     OriginalLabel,
     held_by,
     merged_values,
-    read_original,
 )
 from monai_noisylabel.data.originals import lies_in
+from monai_noisylabel.data.seg_label import read_originals
 
 if TYPE_CHECKING:
     from monai_noisylabel.data.label_store import LabelStore
@@ -58,6 +60,8 @@ def export_labels(
     class_values: Sequence[ClassValues],
     classes: Sequence[str] | None = None,
     coloured: bool = False,
+    dicom: DicomRules | None = None,
+    form: str = "nifti",
     round: int | None = None,
     overwrite: bool = False,
     dataset_dir: str | os.PathLike[str] | None = None,
@@ -67,7 +71,8 @@ def export_labels(
     Labels return from the training grid by nearest-neighbour resampling. Where that grid does not reach, and
     on slices without a correction, the given label stands. Volumes become NIfTI with the header, affine and
     data type of the original, pictures PNG; a label of several channels becomes one file per structure. A
-    case that cannot be written is reported and logged, and the others go on.
+    case that cannot be written is reported and logged, and the others go on. As DICOM SEG, all structures of a case
+    become one file on the grid of its series, see :func:`~monai_noisylabel.data.corrected_seg.write_corrected_seg`.
 
     Boundaries are as exact as the coarser of the two grids: a label learnt at 3 mm returns in steps of 3 mm.
 
@@ -75,21 +80,26 @@ def export_labels(
         store: the labels.
         items: dictionaries with ``case``, ``label`` (path of the given label file, or a list with one file
             per structure) and, for a slice of a volume, ``slice``; the case id of a slice ends in
-            ``/<slice>``.
+            ``/<slice>``. Where DICOM SEG is read or written, ``image`` is the folder of the series.
         out_dir: folder of the new files: ``<case>.nii.gz`` or ``<case>.png``, with ``_<class>``
-            after the case when there are several channels.
+            after the case when there are several channels; ``<case>.dcm`` for DICOM SEG.
         class_values: per foreground class its value in the given files; several values are possible, of which
             the first is written; None: everything that is not 0.
         classes: names of the classes, for the file names; default: their numbers from 1.
         coloured: whether label pictures hold colours; their values are then red * 65536 + green * 256 + blue.
+        dicom: how DICOM files are read.
+        form: ``"nifti"``, which is PNG for pictures, or ``"dicom_seg"``.
         round: the labels as they were after this round; None: the newest.
         overwrite: whether an earlier export may be replaced. An original never is.
         dataset_dir: folder of the originals; nothing is written there.
 
     Raises:
         ValueError: if ``out_dir`` lies in ``dataset_dir``, names and values of the classes differ in number,
-            or the store has no such round.
+            there is no such format, or the store has no such round.
+        ModuleNotFoundError: if highdicom is needed and not installed.
     """
+    check_format(form)
+    rules = dicom or DicomRules()
     if dataset_dir is not None and lies_in(out_dir, dataset_dir):
         raise ValueError(
             f"{out_dir} lies in the dataset folder {dataset_dir}, which must stay untouched. Export to another folder."
@@ -111,12 +121,20 @@ def export_labels(
             if not stored:
                 report.not_corrected.append(case)
                 continue
-            sources = [read_original(path, coloured=coloured) for path in _given_files(group[0])]
+            given, image = _given_files(group[0]), _first_image(group[0])
+            _check_numbers(len(stored[0].label), len(given), len(names))
+            structures = dict(zip(names, class_values, strict=True))
+            sources = _sources(read_originals(given, image, structures, rules, coloured), len(names))
             files = dict(_corrected(stored, sources, names, class_values))
-            targets = [Path(out_dir) / (file_name_of(case) + ending) for ending in files]
+            endings = list(files) if form == "nifti" else [".dcm"]
+            targets = [Path(out_dir) / (file_name_of(case) + ending) for ending in endings]
             _check_targets(targets, originals, overwrite)
-            for target, (source, values) in zip(targets, files.values(), strict=True):
-                source.write(values, target)
+            if form == "nifti":
+                for target, (source, values) in zip(targets, files.values(), strict=True):
+                    source.write(values, target)
+            else:
+                masks = _masks(list(files.values()), class_values)
+                write_corrected_seg(masks, structures, image, given, targets[0], rules, overwrite=overwrite)
             report.written[case] = targets
         except Exception as error:  # whatever is wrong with one case, the others must not be lost
             logger.error(f"Case {case!r} was not exported: {error}")
@@ -134,6 +152,13 @@ def file_name_of(case: str) -> str:
     return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
 
 
+def _check_numbers(channels: int, files: int, classes: int) -> None:
+    if files not in (1, channels):
+        raise ValueError(f"{files} given label files do not fit a stored label of {channels} channel(s)")
+    if channels not in (1, classes):
+        raise ValueError(f"{classes} class values do not fit a stored label of {channels} channels")
+
+
 def _corrected(
     stored: Sequence[StoredLabel],
     sources: Sequence[OriginalLabel],
@@ -142,8 +167,6 @@ def _corrected(
 ) -> Iterator[tuple[str, tuple[OriginalLabel, np.ndarray]]]:
     """The corrected values of each file to write, with the original it is like, by the ending of its name."""
     channels = len(stored[0].label)
-    if len(sources) not in (1, channels):
-        raise ValueError(f"{len(sources)} given label files do not fit a stored label of {channels} channel(s)")
     if channels == 1:
         label = _on_original_grid(stored, sources[0], 0)
         if label.max() > len(class_values):
@@ -155,8 +178,6 @@ def _corrected(
             (sources[0], merged_values(sources[0].values, label, class_values, sources[0].mark)),
         )
         return
-    if channels != len(class_values):
-        raise ValueError(f"{len(class_values)} class values do not fit a stored label of {channels} channels")
     for channel, (name, value) in enumerate(zip(names, class_values, strict=True)):
         source = sources[channel % len(sources)]
         given = source.values
@@ -196,6 +217,26 @@ def _on_original_grid(stored: Sequence[StoredLabel], source: OriginalLabel, chan
         resampled = onto_grid(grid, np.array(json.loads(key)[0]), source.affine, shape)
         np.copyto(result, resampled, where=resampled != OUTSIDE)
     return result
+
+
+def _sources(found: Sequence[tuple[OriginalLabel, Sequence[int]]], classes: int) -> list[OriginalLabel]:
+    """One label for all classes, or one for each."""
+    if len(found) == 1:
+        return [found[0][0]]
+    of_class = {k: source for source, inside in found for k in inside}
+    return [of_class[k] for k in range(classes)]
+
+
+def _masks(files: Sequence[tuple[OriginalLabel, np.ndarray]], class_values: Sequence[ClassValues]) -> list[Placed]:
+    """Mask of each class, from one array of values or one per class."""
+    several = list(files) * len(class_values) if len(files) == 1 else files
+    pairs = zip(several, class_values, strict=True)
+    return [(held_by(values, value), source.affine) for (source, values), value in pairs]
+
+
+def _first_image(item: Item) -> str:
+    image = item.get("image", "")
+    return str(image if isinstance(image, (str, os.PathLike)) else image[0])
 
 
 def _given_files(item: Item) -> list[str]:

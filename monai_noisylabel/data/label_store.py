@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from monai_noisylabel.data.dicom_seg import DicomRules
 from monai_noisylabel.data.label_codec import (
     LABEL_SUFFIX,
     WITHDRAWN_SUFFIX,
@@ -207,6 +208,8 @@ class LabelStore(LabelReader):
         class_values: Sequence[ClassValues],
         classes: Sequence[str] | None = None,
         coloured: bool = False,
+        dicom: DicomRules | None = None,
+        form: str = "nifti",
         round: int | None = None,
         overwrite: bool = False,
     ) -> ExportReport:
@@ -218,6 +221,8 @@ class LabelStore(LabelReader):
             class_values=class_values,
             classes=classes,
             coloured=coloured,
+            dicom=dicom,
+            form=form,
             round=round,
             overwrite=overwrite,
             dataset_dir=self.dataset_dir,

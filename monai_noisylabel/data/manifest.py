@@ -23,7 +23,7 @@ from pydantic import (
 from monai_noisylabel.data.layout import Layout
 from monai_noisylabel.data.splits import Splits
 
-__all__ = ["Crop", "Manifest", "Preprocessing", "load_manifest", "shipped_manifests"]
+__all__ = ["Crop", "Dicom", "Manifest", "Preprocessing", "load_manifest", "shipped_manifests"]
 
 LabelValue = Annotated[int | str, Field(union_mode="left_to_right")]
 
@@ -100,6 +100,28 @@ class Preprocessing(_Model):
         return self
 
 
+def _checked_series(expression: str | None) -> str | None:
+    try:
+        re.compile(expression or "")
+    except re.error as error:
+        raise ValueError(f"series {expression!r} is no regular expression ({error})") from None
+    return expression
+
+
+class Dicom(_Model):
+    """What the DICOM files of a dataset need to be told apart.
+
+    Args:
+        series: which series of a folder is the image, where it holds several: a regular expression that the whole
+            description (SeriesDescription) or the SeriesInstanceUID matches.
+        segments: value of each segment of a DICOM SEG by its label, 0 for one that is left out; empty: a segment's
+            number is its value.
+    """
+
+    series: Annotated[str | None, AfterValidator(_checked_series)] = None
+    segments: dict[str, NonNegativeInt] = {}
+
+
 class Manifest(_Model):
     """One dataset: what it shows, where its files lie, how it is split and prepared.
 
@@ -118,6 +140,7 @@ class Manifest(_Model):
             only).
         background: further values of the label file that count as background.
         layout: file layout.
+        dicom: how series and segments are told apart, in a dataset of DICOM files.
         patient: regular expression that matches the whole case id and has one group, the patient id; null:
             every case is a patient of its own.
         splits: training, validation and test cases.
@@ -136,6 +159,7 @@ class Manifest(_Model):
     classes: Annotated[dict[str, LabelValue | list[LabelValue] | None], Field(min_length=1)]
     background: list[LabelValue] = [0]
     layout: Layout
+    dicom: Dicom = Dicom()
     patient: str | None = None
     splits: Splits
     preprocessing: Preprocessing

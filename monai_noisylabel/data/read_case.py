@@ -13,7 +13,8 @@ from monai.transforms import Orientation, Transform
 from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes
 
-from monai_noisylabel.data.read_image import read_image, read_label
+from monai_noisylabel.data.read_image import read_image
+from monai_noisylabel.data.seg_label import dicom_rules, read_case_labels
 from monai_noisylabel.masks import from_masks
 
 if TYPE_CHECKING:
@@ -51,21 +52,23 @@ class ReadCase(Transform):
         """Item with MetaTensors in place of file names."""
         item = dict(data)
         files = _paths(item["image"])
-        image = read_image(files, self.spec.in_channels)
+        image = read_image(files, self.spec.in_channels, self.spec.manifest.dicom.series)
         if image.ndim - 1 < self.spec.spatial_dims:
             raise ValueError(f"{files}: is two-dimensional; a 3D training needs volumes.")
         item["image"] = image
         if self.with_label:
             if item.get("label") is None:
                 raise ValueError(f"{files}: the case has no label, which training needs.")
-            item["label"] = self._label(_paths(item["label"]), image)
+            image_file = files if isinstance(files, str) else files[0]
+            item["label"] = self._label(_paths(item["label"]), image_file, image)
         return item
 
-    def _label(self, files: str | list[str], image: MetaTensor) -> MetaTensor:
+    def _label(self, files: str | list[str], image_file: str, image: MetaTensor) -> MetaTensor:
         manifest = self.spec.manifest
-        label = read_label(files, manifest.coloured)
+        values = [manifest.values(name) for name in self.spec.classes]
+        label = read_case_labels(files, image_file, values, dicom_rules(manifest), manifest.coloured)
         label = _on_grid_of(label, image)
-        masks = _masks(label.as_tensor(), [manifest.values(name) for name in self.spec.classes], files)
+        masks = _masks(label.as_tensor(), values)
         meta = {**label.meta, "affine": image.affine.clone()}
         return MetaTensor(from_masks(masks, self.spec.multi_label), meta=meta)
 
@@ -102,10 +105,8 @@ def _on_grid_of(label: MetaTensor, image: MetaTensor) -> MetaTensor:
     return label
 
 
-def _masks(label: torch.Tensor, values: Sequence[Sequence[int] | None], files: str | list[str]) -> torch.Tensor:
+def _masks(label: torch.Tensor, values: Sequence[Sequence[int] | None]) -> torch.Tensor:
     """Binary masks (K, *S) of the classes, from one channel of values or one channel per class."""
-    if label.shape[0] not in (1, len(values)):
-        raise ValueError(f"{files}: {label.shape[0]} label files for {len(values)} classes.")
     channels = label.expand(len(values), *label.shape[1:])
     return torch.stack(
         [

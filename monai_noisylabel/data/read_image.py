@@ -12,7 +12,9 @@ from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, PILRea
 from monai.transforms import EnsureChannelFirst
 from PIL import Image
 
-__all__ = ["image_stem", "read_image", "read_label"]
+from monai_noisylabel.data.dicom_series import read_series
+
+__all__ = ["image_stem", "placed", "read_image", "read_label", "stacked"]
 
 NIFTI = (".nii", ".nii.gz")
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -31,8 +33,11 @@ def image_stem(name: str) -> str:
     return name[: -max(map(len, endings))] if endings else name
 
 
-def read_image(path: str | Sequence[str], channels: int | None = None) -> MetaTensor:
+def read_image(path: str | Sequence[str], channels: int | None = None, series: str | None = None) -> MetaTensor:
     r"""Read an image: NIfTI, DICOM (a file or the folder of a series), NRRD, MetaImage, PNG, JPEG, BMP, TIFF.
+
+    A folder is read by :func:`~monai_noisylabel.data.dicom_series.read_series`, which refuses what makes no regular
+    volume.
 
     Of the file's metadata only geometry and name are kept, so that cases of different origin can share a
     batch and no patient data of a DICOM header travels along.
@@ -41,6 +46,7 @@ def read_image(path: str | Sequence[str], channels: int | None = None) -> MetaTe
         path: file or DICOM series folder; several files become the channels of one image.
         channels: wanted number of channels. Colour becomes luminance (ITU-R BT.601) for 1, grey is repeated
             for 3, a channel of transparency is dropped; None leaves the channels as they are.
+        series: which series of a folder that holds several.
 
     Shape:
         Result (C, H, W) or (C, H, W, D), float32; pictures have the horizontal axis first, as MONAI reads
@@ -50,9 +56,9 @@ def read_image(path: str | Sequence[str], channels: int | None = None) -> MetaTe
         ValueError: if a file is of no known format, cannot be read, or has other channels than wanted.
     """
     if not isinstance(path, str):
-        image = _stacked([_read(file, "image") for file in path])
+        image = stacked([_read(file, "image", series) for file in path])
     else:
-        image = _read(path, "image")
+        image = _read(path, "image", series)
         if channels in (1, 3):
             image = _replaced(image, _with_colours(image.as_tensor(), channels))
     if channels not in (None, image.shape[0]):
@@ -76,7 +82,7 @@ def read_label(path: str | Sequence[str], coloured: bool = False) -> MetaTensor:
             shape than the first one.
     """
     if not isinstance(path, str):
-        return _stacked([read_label(file, coloured) for file in path])
+        return stacked([read_label(file, coloured) for file in path])
     label = _read(path, "colours" if coloured else "values")
     values = label.as_tensor()
     if len(values) in (2, 4):
@@ -91,32 +97,51 @@ def read_label(path: str | Sequence[str], coloured: bool = False) -> MetaTensor:
     return _replaced(label, values[:1])
 
 
-def _read(file: str, role: Literal["image", "values", "colours"]) -> MetaTensor:
+def _read(file: str, role: Literal["image", "values", "colours"], series: str | None = None) -> MetaTensor:
     path = Path(file)
     if not path.exists():
         raise ValueError(f"{file}: does not exist.")
+    if path.is_dir():
+        volume = read_series(path, series)
+        return placed(volume.voxels()[None], volume.affine, file)
     reader = _reader(path, role)
     try:
         array, found = reader.get_data(reader.read(file))
     except Exception as error:  # readers raise errors of many kinds, few of which name the file
         raise ValueError(f"{file}: cannot be read ({type(error).__name__}: {error}).") from error
     affine = np.asarray(found.get("affine", np.eye(4)), dtype=float)
+    values = torch.tensor(np.asarray(array, dtype=np.float32))
+    channels = np.asarray(EnsureChannelFirst()(values, meta_dict=found))
+    return placed(channels, affine, file)
+
+
+def placed(channels: np.ndarray, affine: np.ndarray, file: str) -> MetaTensor:
+    r"""Voxels of a file with what is kept of its metadata.
+
+    Args:
+        channels: the voxels.
+        affine: voxel index to world (RAS), 4x4.
+        file: name of the file.
+
+    Shape:
+        channels and result (C, \*S), float32.
+    """
     meta = {
         "affine": torch.tensor(affine),
         "original_affine": affine,
-        "spatial_shape": np.asarray(found["spatial_shape"], dtype=int),
+        "spatial_shape": np.asarray(channels.shape[1:], dtype=int),
         "space": "RAS",
         "filename_or_obj": file,
     }
-    values = torch.tensor(np.asarray(array, dtype=np.float32))
-    return MetaTensor(EnsureChannelFirst()(values, meta_dict=found), meta=meta)
+    return MetaTensor(torch.tensor(np.ascontiguousarray(channels, np.float32)), meta=meta)
 
 
 def _replaced(image: MetaTensor, values: torch.Tensor) -> MetaTensor:
     return MetaTensor(values, meta=image.meta)
 
 
-def _stacked(channels: list[MetaTensor]) -> MetaTensor:
+def stacked(channels: list[MetaTensor]) -> MetaTensor:
+    """The channels of several files as one image; ValueError if their shapes differ."""
     if not channels:
         raise ValueError("A case needs at least one file, got an empty list.")
     first = channels[0]
@@ -146,7 +171,7 @@ def _reader(path: Path, role: Literal["image", "values", "colours"]) -> ImageRea
         return NibabelReader()
     if name.endswith(PICTURES):
         return PILReader(converter={"image": _grey_or_colour, "values": _one_page, "colours": _colour}[role])
-    if name.endswith(ITK) or path.is_dir() or "." not in name:  # DICOM files often have no suffix
+    if name.endswith(ITK) or "." not in name:  # DICOM files often have no suffix
         return ITKReader()
     known = ", ".join((*NIFTI, *PICTURES, *ITK))
     raise ValueError(f"{path}: unknown format; known are {known} and folders of a DICOM series.")

@@ -62,7 +62,8 @@ def simulate_case(
         noisy[_where(item)], record = _corrupted(item, label, spec, recipe, seed, prediction)
         drawn.append(record)
     contents = label.contents_with(noisy)
-    targets = [out / written_name(os.path.relpath(source.path, spec.dataset_dir)) for source in label.sources]
+    names = [written_name(os.path.relpath(one.path, spec.dataset_dir), one.part) for one in label.sources]
+    targets = [out / name for name in names]
     for source, values, target in zip(label.sources, contents, targets, strict=True):
         if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")

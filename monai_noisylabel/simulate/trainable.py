@@ -50,11 +50,19 @@ def write_manifest(
     content["source"] = f"{origin} {spec.manifest.name}; {content['source']}"
     if same_slices and content["preprocessing"]["slices"] != "all":
         content["preprocessing"]["slices"] = _slices(spec) or "all"
-    label = spec.manifest.layout.label
-    named = {name: written_name(template) for name, template in label.items()} if isinstance(label, dict) else None
-    content["layout"]["label"] = named or written_name(str(label))
+    content["layout"]["label"] = _label_templates(spec.manifest)
     checked = Manifest.model_validate(content).model_dump(mode="json", exclude_defaults=True)
     write_atomically(json.dumps(checked, indent=2) + "\n", path)
+
+
+def _label_templates(manifest: Manifest) -> str | dict[str, str]:
+    """Where the noisy labels lie; one DICOM SEG of structures that may overlap has become a file for each."""
+    label = manifest.layout.label
+    if isinstance(label, dict):
+        return {name: written_name(template) for name, template in label.items()}
+    if manifest.task == "multi_label" and label.lower().endswith(".dcm") and len(manifest.classes) > 1:
+        return {name: written_name(label, name) for name in manifest.classes}
+    return written_name(label)
 
 
 def _slices(spec: DatasetSpec) -> dict[str, list[int]]:

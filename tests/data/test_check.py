@@ -20,6 +20,7 @@ from dataset_files import (
     write_picture,
     write_volume,
 )
+from dicom_files import write_series
 from PIL import Image
 
 from monai_noisylabel.data.check import Report, check_dataset
@@ -401,9 +402,7 @@ def test_dicom_series_and_nrrd(tmp_path: Path) -> None:
     itk = pytest.importorskip("itk")
     image, label = ct_pair()
     for number in range(3):
-        folder = tmp_path / f"d/ct/p{number}"
-        folder.mkdir(parents=True)
-        write_series(folder, image)
+        write_series(tmp_path / f"d/ct/p{number}", image, origin=(0, 0, 0), spacing=(2, 2, 5))
         volume = itk.image_from_array(np.ascontiguousarray(label.T))
         volume.SetSpacing((2.0, 2.0, 5.0))
         (tmp_path / "d/seg").mkdir(exist_ok=True)
@@ -421,29 +420,7 @@ def test_dicom_series_and_nrrd(tmp_path: Path) -> None:
     nrrd.write_bytes(nrrd.read_bytes()[:-9])
     report = check_dataset(made, tmp_path / "d", cached=True)
     assert kinds(report) == [("p1", "unreadable", True), ("p2", "unreadable", True)]
-    assert "4 files give 3 slices" in report.problems[0].message
-
-
-def write_series(folder: Path, volume: np.ndarray) -> None:
-    """Write a volume (x, y, z) as a DICOM series of 2 x 2 x 5 mm."""
-    pydicom = pytest.importorskip("pydicom")
-    series, study = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
-    for k in range(volume.shape[2]):
-        data = pydicom.Dataset()
-        data.file_meta = pydicom.dataset.FileMetaDataset()
-        data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = pydicom.uid.CTImageStorage
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-        data.SeriesInstanceUID, data.StudyInstanceUID, data.Modality = series, study, "CT"
-        data.PatientID, data.InstanceNumber = "p", k + 1
-        data.Columns, data.Rows = volume.shape[:2]
-        data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 1
-        data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-        data.PixelSpacing, data.SliceThickness = [2, 2], 5
-        data.ImagePositionPatient, data.ImageOrientationPatient = [0, 0, 5 * k], [1, 0, 0, 0, 1, 0]
-        data.RescaleIntercept, data.RescaleSlope = 0, 1
-        data.PixelData = np.ascontiguousarray(volume[:, :, k].T).tobytes()
-        data.save_as(folder / f"{k}.dcm", enforce_file_format=True)
+    assert "p1: cannot be read: 00.dcm. Restore" in report.problems[0].message
 
 
 def test_progress_counts_every_file(root: Path) -> None:
@@ -479,7 +456,7 @@ def test_a_failed_read_is_tried_again(root: Path) -> None:
     assert FactsCache(root).get("images/c0.nii.gz", "image") is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 1, "files": {"image|images/c0.nii.gz": 3}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 2, "files": {"image|images/c0.nii.gz": 3}}'])
 def test_a_damaged_cache_only_costs_time(root: Path, content: str) -> None:
     check_dataset(manifest(), root)
     cache = FactsCache(root)

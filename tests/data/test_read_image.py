@@ -7,9 +7,9 @@ from pathlib import Path
 import itk
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 import torch
+from dicom_files import write_series
 from PIL import Image
 
 from monai_noisylabel.data.read_image import read_image, read_label
@@ -104,26 +104,10 @@ def test_nrrd_and_metaimage(tmp_path: Path, suffix: str) -> None:
 @pytest.fixture
 def series(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """Folder of a DICOM CT series whose stored values are HU + 1024, its files named against their order."""
-    folder = tmp_path / "series"
-    folder.mkdir()
     hu = RNG.integers(-900, 900, (3, 4, 5)).astype(np.int16)
-    study, one_series = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
-    for number, plane in enumerate(hu):
-        slice_ = pydicom.Dataset()
-        slice_.SOPClassUID, slice_.SOPInstanceUID = pydicom.uid.CTImageStorage, pydicom.uid.generate_uid()
-        slice_.StudyInstanceUID, slice_.SeriesInstanceUID = study, one_series
-        slice_.PatientName, slice_.PatientID, slice_.Modality = "Nobody", "0", "CT"
-        slice_.InstanceNumber, slice_.SeriesNumber = number + 1, 1
-        slice_.ImagePositionPatient = [10, 20, 30 + 3 * number]
-        slice_.ImageOrientationPatient, slice_.PixelSpacing = [1, 0, 0, 0, 1, 0], [2, 1]
-        slice_.Rows, slice_.Columns, slice_.SamplesPerPixel = 4, 5, 1
-        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 0
-        slice_.PhotometricInterpretation = "MONOCHROME2"
-        slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
-        slice_.PixelData = (plane + 1024).astype(np.uint16).tobytes()
-        slice_.file_meta = pydicom.dataset.FileMetaDataset()
-        slice_.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        slice_.save_as(folder / f"{9 - number}.dcm", enforce_file_format=True)
+    folder = tmp_path / "series"
+    for number, path in enumerate(write_series(folder, hu.T)):
+        path.rename(folder / f"{9 - number}.dcm")
     return folder, hu
 
 
@@ -169,7 +153,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a.nii.gz: cannot be read \(EOFError"):
         read_image(str(tmp_path / "a.nii.gz"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: cannot be read"):
+    with pytest.raises(ValueError, match=r"empty: holds no DICOM image"):
         read_image(str(tmp_path / "empty"))
     first, second = Image.fromarray(GREY), Image.fromarray(GREY)
     first.save(tmp_path / "pages.tif", save_all=True, append_images=[second])

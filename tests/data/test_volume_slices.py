@@ -94,9 +94,9 @@ def test_a_volume_is_read_once_in_any_order(spec: DatasetSpec, monkeypatch: pyte
     reads: Counter[str] = Counter()
     read = read_case.read_image
 
-    def counted(path: str, channels: int) -> MetaTensor:
+    def counted(path: str, *options: Any) -> MetaTensor:
         reads[Path(path).name] += 1
-        return read(path, channels)
+        return read(path, *options)
 
     monkeypatch.setattr(read_case, "read_image", counted)
     shuffled = [spec.train[k] for k in (0, 5, 2, 7, 1, 4, 3, 6)]
