@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -13,10 +15,13 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS_PER_CELL = 300
+QUIET = "ignore:IProgress"  # the advice of tqdm to install widgets
+COLOURS = 128
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -41,7 +46,7 @@ def executed(path: Path, work: Path) -> NotebookNode:
         coalesce_streams=True,
         resources={"metadata": {"path": str(_made(work / "here"))}},
     )
-    client.execute(env={**os.environ, **places, "OMP_NUM_THREADS": "1"})
+    client.execute(env={**os.environ, **places, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": QUIET})
     return notebook
 
 
@@ -57,7 +62,18 @@ def renew(path: Path) -> None:
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = NotebookNode()
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _with_few_colours(output.data["image/png"])
     nbformat.write(notebook, path)
+
+
+def _with_few_colours(encoded: str) -> str:
+    """A picture with a palette, at less than half of its size."""
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    stream = io.BytesIO()
+    picture.quantize(COLOURS).save(stream, format="png", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 if __name__ == "__main__":

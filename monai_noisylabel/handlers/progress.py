@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ignite.engine import Engine, Events
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 __all__ = ["Progress"]
 
