@@ -1,6 +1,6 @@
 """The notebooks, executed by fresh kernels in folders of their own.
 
-``python tests/executed_notebooks.py [NAME ...]`` executes all, or the named ones, and renews the outputs they are kept with.
+``python tests/executed_notebooks.py [NAME ...]`` executes all, or the named ones, and renews their outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 SECONDS_PER_CELL = 300
 QUIET = "ignore:IProgress"  # the advice of tqdm to install widgets
-COLOURS = 128
+COLOURS = 256
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
