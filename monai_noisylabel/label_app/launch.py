@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from monai_noisylabel.data.bundle_folders import bundle_folder, shipped_bundles
 from monai_noisylabel.handlers.atomic import write_atomically, write_bytes_atomically
-from monai_noisylabel.study.bundle_folders import bundle_folder, shipped_bundles
 
 __all__ = ["make_app", "requirements_file", "server_command", "server_environment", "set_up_command"]
 
