@@ -15,7 +15,7 @@ LAYERS = (
     {"engines", "handlers"},
     {"audit", "cli", "cli_audit", "cli_console", "cli_label_app", "cli_study", "label_app", "simulate", "study"},
 )
-LABEL_APP_SHOWS = ("audit", "simulate", "study")  # it walks an audit, writes a dataset of its own, serves bundles
+LABEL_APP_SHOWS = ("audit", "simulate")  # it walks an audit and writes a dataset of its own
 PURE_LIBRARIES = {"numpy", "scipy", "skimage", "sklearn", "torch"}
 IMPURE_STDLIB = {
     "asyncio",
