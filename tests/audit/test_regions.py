@@ -91,7 +91,8 @@ def test_only_flagged_regions_count() -> None:
     seems = np.zeros((20, 20), np.uint8)
     seems[3:8, 3:8] = seems[12:17, 12:17] = 1
     flagged = np.zeros((20, 20), bool)
-    flagged[14, 14] = True
+    flagged[3:8, 3:8] = flagged[12:17, 12:17] = True
+    flagged[3, 3:8] = flagged[12, 12:17] = flagged[4, 3:5] = flagged[13, 12] = False  # 18 and 19 of 25 are left
     (region,) = error_regions(np.zeros((20, 20), np.uint8), _p(seems), flagged, (1.0, 1.0))
     assert region.window == (slice(12, 17), slice(12, 17))
     assert region.voxels == 25
