@@ -10,13 +10,13 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from reviewed_hearts import forget, values_of, write_probabilities
 from simulated import digests, write_hearts, write_pictures
 
 import monai_noisylabel.audit.dataset_audit as module
 from monai_noisylabel.audit import AuditReport, BundleFolds, audit_dataset, case_audit
 from monai_noisylabel.audit.case_audit import CaseAuditor
-from monai_noisylabel.data import Manifest, load_dataset
-from monai_noisylabel.data.case_label import read_case_label
+from monai_noisylabel.data import Manifest
 from monai_noisylabel.data.originals import OriginalChangedError
 
 SPLITS = {"order": "sorted", "train": {}, "val": {"count": 1}, "test": {"count": 1}}
@@ -27,43 +27,18 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOISYLABEL_CACHE", str(tmp_path / "cache"))
 
 
-def _predict(manifest: Manifest, root: Path, folder: Path) -> None:
-    """Probabilities that agree with the labels as they are now."""
-    folder.mkdir()
-    spec = load_dataset(manifest, root)
-    for item in spec.train:
-        label = read_case_label(item, spec)
-        masks = label.masks if spec.multi_label else np.concatenate([~label.masks.any(0, keepdims=True), label.masks])
-        p = masks * np.float32(0.9) + np.float32(0.1 / len(masks)) * (not spec.multi_label)
-        if label.axes is not None:
-            p = np.stack([label.in_file_axes(channel) for channel in p])
-        np.savez(folder / f"{item['case']}.npz", probability=p)
-
-
-def _values(path: Path) -> np.ndarray:
-    return np.asarray(nibabel.load(path).dataobj)
-
-
-def _without(path: Path, value: int) -> None:
-    """Forget a structure of a label file."""
-    volume = nibabel.load(path)
-    array = np.asarray(volume.dataobj).copy()
-    array[array == value] = 0
-    nibabel.save(nibabel.Nifti1Image(array, volume.affine, volume.header), path)
-
-
 @pytest.fixture
 def hearts(tmp_path: Path) -> Manifest:
     """Five hearts of several orientations to audit, and their predictions; two labels have lost a structure."""
     made = write_hearts(tmp_path / "data", ("RAS", "LPS", "PIR", "SLA", "ASR", "LPS", "RAS"))
     made = Manifest.model_validate({**made.model_dump(), "splits": SPLITS})
-    _predict(made, tmp_path / "data", tmp_path / "p")
+    write_probabilities(made, tmp_path / "data", tmp_path / "p")
     (tmp_path / "data/labels").rename(tmp_path / "clean")
     (tmp_path / "data/labels").mkdir()
     for path in (tmp_path / "clean").iterdir():
         (tmp_path / "data/labels" / path.name).write_bytes(path.read_bytes())
-    _without(tmp_path / "data/labels/h3.nii", 30)
-    _without(tmp_path / "data/labels/h5.nii", 10)
+    forget(tmp_path / "data/labels/h3.nii", 30)
+    forget(tmp_path / "data/labels/h5.nii", 10)
     return made
 
 
@@ -82,9 +57,9 @@ def test_errors_are_found_first_and_nothing_is_touched(hearts: Manifest, tmp_pat
     found = {(f.case, f.structure, f.type) for f in report.findings if f.source == "model"}
     assert found == {("h3", "bar", "missing"), ("h5", "wall", "missing")}
     for case, value in (("h3", 30), ("h5", 10)):
-        clean = _values(tmp_path / f"clean/{case}.nii")
-        np.testing.assert_array_equal(_values(tmp_path / f"out/proposals/labels/{case}.nii"), clean)
-        np.testing.assert_array_equal(_values(tmp_path / f"out/errors/{case}.nii.gz"), np.where(clean == value, 1, 0))
+        clean = values_of(tmp_path / f"clean/{case}.nii")
+        np.testing.assert_array_equal(values_of(tmp_path / f"out/proposals/labels/{case}.nii"), clean)
+        np.testing.assert_array_equal(values_of(tmp_path / f"out/errors/{case}.nii.gz"), np.where(clean == value, 1, 0))
         finding = next(f for f in report.findings if f.case == case and f.source == "model")
         assert clean[tuple(int(n) for n in finding.place.split(","))] == value
         affine = nibabel.load(tmp_path / f"clean/{case}.nii").affine
@@ -112,7 +87,7 @@ def test_negligible_regions_are_neither_reported_nor_corrected(
 
 def test_pictures_with_a_file_per_structure(tmp_path: Path) -> None:
     made = write_pictures(tmp_path / "data")
-    _predict(made, tmp_path / "data", tmp_path / "p")
+    write_probabilities(made, tmp_path / "data", tmp_path / "p")
     path = tmp_path / "data/large/p1.png"
     with Image.open(path) as picture:
         pixels = np.asarray(picture).copy()
@@ -201,7 +176,7 @@ def test_no_usable_probabilities(hearts: Manifest, tmp_path: Path) -> None:
 def test_a_label_that_changes_meanwhile_is_noticed(hearts: Manifest, tmp_path: Path) -> None:
     def change(what: str, done: int, total: int) -> None:
         if what == "Judging cases":
-            _without(tmp_path / "data/labels/h2.nii", 30)
+            forget(tmp_path / "data/labels/h2.nii", 30)
 
     with pytest.raises(OriginalChangedError, match=r"h2\.nii has changed"):
         _audit(hearts, tmp_path, progress=change)
