@@ -70,7 +70,9 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_shipped_bundle_by_its_name() -> None:
-    assert BundleFolds("baseline").folder == BASELINE
+    assert (BundleFolds("baseline").folder / "configs/train.json").read_bytes() == (
+        BASELINE / "configs/train.json"
+    ).read_bytes()
     assert BundleFolds("baseline").as_dict() == BundleFolds(BASELINE).as_dict()
 
 

@@ -81,17 +81,17 @@ def strip(losses: list[float], labels: list[int], size: int = 2) -> tuple[Tensor
 
 
 def test_rates_of_classes() -> None:
-    # of class 0 the losses 0.1 0.2 0.3 0.4, half are kept; of class 1 the losses 0.5 0.6, all
-    logits, target = strip([0.1, 0.4, 0.2, 0.3, 0.5, 0.6], [0, 0, 0, 0, 1, 1])
+    # of class 0 the losses 0.1 0.2 0.3 0.45, half are kept; of class 1 the losses 0.5 0.6, all
+    logits, target = strip([0.1, 0.45, 0.2, 0.3, 0.5, 0.6], [0, 0, 0, 0, 1, 1])
     settings: dict[str, Any] = {"keep_rates": [0.5, 1.0], "ramp_epochs": 0}
     plain = SuperpixelLoss(2, class_balanced=False, **settings)
     assert plain(logits, target).item() == pytest.approx(0.7 * (0.1 + 0.2 + 0.5 + 0.6) / 4, rel=1e-4)
-    assert plain.gap == pytest.approx(0.7 * ((0.3 + 0.4) / 2 - (0.1 + 0.2 + 0.5 + 0.6) / 4), rel=1e-4)
+    assert plain.gap == pytest.approx(0.7 * ((0.3 + 0.45) / 2 - (0.1 + 0.2 + 0.5 + 0.6) / 4), rel=1e-4)
     balanced = SuperpixelLoss(2, **settings)
     assert balanced(logits, target).item() == pytest.approx(0.7 * (0.15 + 0.55) / 2, rel=1e-4)
     # as one share: (4 * 0.5 + 2 * 1) / 6 = 2/3 of all, the four smallest
     pooled = SuperpixelLoss(2, per_class=False, class_balanced=False, **settings)
-    assert pooled(logits, target).item() == pytest.approx(0.7 * 0.25, rel=1e-4)
+    assert pooled(logits, target).item() == pytest.approx(0.7 * (0.1 + 0.2 + 0.3 + 0.45) / 4, rel=1e-4)
 
 
 def test_a_class_that_is_absent_does_not_count() -> None:
