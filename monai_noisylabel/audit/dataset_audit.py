@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from monai_noisylabel.audit.case_audit import CaseAuditor
@@ -23,7 +22,7 @@ from monai_noisylabel.audit.probabilities import ProbabilityFolder
 from monai_noisylabel.audit.problems import CaseStream, problems_of
 from monai_noisylabel.audit.ranking import ranked
 from monai_noisylabel.audit.records import Records, digest, file_state, open_folder
-from monai_noisylabel.audit.shape_facts import shape_facts
+from monai_noisylabel.audit.shape_facts import label_facts
 from monai_noisylabel.data.case_label import paths_of, read_case_label
 from monai_noisylabel.data.corrected_seg import check_format
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
@@ -168,9 +167,7 @@ class _Run:
             found = self.records.read(f"facts/{case}", key)
             if found is None:
                 try:
-                    label = read_case_label(item, self.spec)
-                    foreground = np.asarray(label.masks.any(0))
-                    found = [shape_facts(mask, foreground, label.spacing) for mask in label.masks]
+                    found = label_facts(read_case_label(item, self.spec))
                     self.records.write(f"facts/{case}", key, found)
                 except Exception as error:  # whatever is wrong with one case, the others must not be lost
                     self._fail(case, error)

@@ -10,17 +10,16 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.affines import apply_affine
 
 from monai_noisylabel.audit.predictions import PROBABILITY
 from monai_noisylabel.data.case_label import CaseLabel, paths_of, turned, turned_affine
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
+from monai_noisylabel.data.label_geometry import way_beside
 from monai_noisylabel.data.read_image import NIFTI, image_stem
 
 __all__ = ["ProbabilityFolder"]
 
 NNUNET = ("probabilities", "softmax")  # of version 2, of version 1
-MAX_SHIFT = 0.5  # of the smallest voxel edge, between the corners of probabilities and label
 EXCESS = 1e-3
 SUM_OFF = 0.05
 
@@ -150,10 +149,8 @@ class ProbabilityFolder:
             raise ValueError(f"{path}: has the shape {values.shape[1:]}, the label {given}; {advice}")
         if affine is None or label.axes is None:
             return
-        corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1)
-        placed = turned_affine(affine, label.axes, shape)
-        apart = np.linalg.norm(apply_affine(placed, corners) - apply_affine(label.affine, corners), axis=-1).max()
-        if apart > MAX_SHIFT * min(label.spacing):
+        apart = way_beside(turned_affine(affine, label.axes, shape), label.affine, shape)
+        if apart:
             raise ValueError(
                 f"{path}: lies up to {apart:.3g} mm beside the image; predict on the images of this dataset."
             )

@@ -9,12 +9,19 @@ import numpy as np
 from scipy import ndimage
 
 from monai_noisylabel.corruption.window import bounding_window
+from monai_noisylabel.data.case_label import CaseLabel
 
-__all__ = ["nearest_middle", "shape_facts"]
+__all__ = ["label_facts", "nearest_middle", "shape_facts"]
 
 KEPT = 20
 SAME = 0.5
 """Neighbours of a gap belong to one structure if they share half of the smaller one."""
+
+
+def label_facts(label: CaseLabel) -> list[dict[str, Any]]:
+    """:func:`shape_facts` of every structure of a label."""
+    foreground = np.asarray(label.masks.any(0))
+    return [shape_facts(mask, foreground, label.spacing) for mask in label.masks]
 
 
 def shape_facts(mask: np.ndarray, foreground: np.ndarray, spacing: Sequence[float]) -> dict[str, Any]:

@@ -130,15 +130,13 @@ def read_facts(
     """Facts of every file of the cases, read by a few threads and remembered for the next run."""
     cache = FactsCache(root)
     orientation, coloured, rules = manifest.preprocessing.orientation, manifest.coloured, dicom_rules(manifest)
+    series_of = {file: case.images[0] for case in cases for file in case.labels if is_dicom_seg(root / file)}
     roles: dict[str, str] = {}
-    series_of: dict[str, str] = {}
     for case in cases:
         roles |= dict.fromkeys(case.images, "image" if rules.series is None else f"image {rules.series}")
-        for file in case.labels:
-            roles[file] = f"label {orientation} {coloured}"
-            if is_dicom_seg(root / file):
-                series_of[file] = case.images[0]
-                roles[file] = f"segmentation {orientation} {rules} {case.images[0]} {cache.state(case.images[0])}"
+        roles |= dict.fromkeys(case.labels, f"label {orientation} {coloured}")
+    for file, series in series_of.items():
+        roles[file] = f"segmentation {orientation} {rules} {series} {cache.state(series)}"
     known = {file: cache.get(file, role) for file, role in roles.items()} if cached else {}
     facts = {file: found for file, found in known.items() if found is not None}
 

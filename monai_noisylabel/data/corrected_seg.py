@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes
 
 from monai_noisylabel.data.case_label import turned, turned_affine
@@ -14,6 +13,7 @@ from monai_noisylabel.data.dicom_seg import DicomRules, DicomSeg, is_dicom_seg, 
 from monai_noisylabel.data.dicom_seg_writer import SegmentInfo, require_highdicom, write_dicom_seg
 from monai_noisylabel.data.dicom_series import DicomSeries, read_series
 from monai_noisylabel.data.dicom_slices import DicomError
+from monai_noisylabel.data.label_geometry import way_beside
 from monai_noisylabel.data.original_label import ClassValues
 
 __all__ = ["LABEL_FORMATS", "Placed", "check_format", "write_corrected_seg"]
@@ -22,7 +22,6 @@ LABEL_FORMATS = ("nifti", "dicom_seg")
 """Formats that corrected labels can be written in; ``nifti`` stands for the form of the given label, where it is NIfTI
 or a picture."""
 
-MAX_SHIFT = 0.5  # of the smallest voxel edge, between the corners of a label and of its series
 MAX_VOXELS = 2**32
 UNUSED = "unused"
 
@@ -86,13 +85,10 @@ def _on_grid(mask: np.ndarray, affine: np.ndarray, series: DicomSeries) -> np.nd
     """A mask with its axes turned to those of the series; an error if it lies elsewhere."""
     axes = "".join(aff2axcodes(series.affine))
     array = turned(mask, affine, axes)
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in series.shape]), -1)
     apart = np.inf
     if array.shape == series.shape:
-        own = turned_affine(affine, axes, array.shape)
-        ways = apply_affine(own, corners) - apply_affine(series.affine, corners)
-        apart = float(np.linalg.norm(ways, axis=-1).max())
-    if apart > MAX_SHIFT * float(np.linalg.norm(series.affine[:3, :3], axis=0).min()):
+        apart = way_beside(turned_affine(affine, axes, array.shape), series.affine, series.shape)
+    if apart:
         raise DicomError(
             f"{series.folder}: its grid of {series.shape} voxels is not that of the label, {array.shape} after "
             f"turning, {apart:.3g} mm apart. Write the label as NIfTI, which keeps the grid of the given one."

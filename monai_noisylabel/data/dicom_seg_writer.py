@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +18,7 @@ from pydicom.uid import generate_uid
 
 from monai_noisylabel.data.dicom_series import DicomSeries
 from monai_noisylabel.data.dicom_slices import DicomError
+from monai_noisylabel.data.unfinished import unfinished
 
 __all__ = ["SegmentInfo", "require_highdicom", "write_dicom_seg"]
 
@@ -136,11 +136,8 @@ def write_dicom_seg(
         series_description=description,
         content_label="RESEARCH",
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        unfinished = Path(folder) / target.name
-        made.save_as(unfinished)
-        os.replace(unfinished, target)
+    with unfinished(target) as draft:
+        made.save_as(draft)
     return target
 
 

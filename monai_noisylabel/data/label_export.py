@@ -104,9 +104,7 @@ def export_labels(
         raise ValueError(
             f"{out_dir} lies in the dataset folder {dataset_dir}, which must stay untouched. Export to another folder."
         )
-    names = [str(number) for number in range(1, len(class_values) + 1)] if classes is None else list(classes)
-    if len(names) != len(class_values):
-        raise ValueError(f"classes names {len(names)} classes, class_values has the values of {len(class_values)}.")
+    names = _names(classes, len(class_values))
     if round:
         store.record(round)  # a round that does not exist is no fault of the single cases
     groups: dict[str, list[Item]] = defaultdict(list)
@@ -150,6 +148,14 @@ def file_name_of(case: str) -> str:
         ('p1/a%3Ab', '%2E%2E')
     """
     return "/".join(quote(part, safe=" ") if part.strip(".") else "%2E" * len(part) for part in case.split("/"))
+
+
+def _names(classes: Sequence[str] | None, count: int) -> list[str]:
+    """Names of the classes, by default their numbers from 1."""
+    names = [str(number) for number in range(1, count + 1)] if classes is None else list(classes)
+    if len(names) != count:
+        raise ValueError(f"classes names {len(names)} classes, class_values has the values of {count}.")
+    return names
 
 
 def _check_numbers(channels: int, files: int, classes: int) -> None:

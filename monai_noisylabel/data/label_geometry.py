@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from nibabel.affines import apply_affine
 from scipy.ndimage import affine_transform
 
-__all__ = ["OUTSIDE", "checked_geometry", "geometry_of", "lifted", "onto_grid"]
+__all__ = ["OUTSIDE", "checked_geometry", "geometry_of", "lifted", "onto_grid", "way_beside"]
 
 OUTSIDE = -1
 """Value that :func:`onto_grid` gives to the voxels which the label says nothing about."""
+
+MAX_SHIFT = 0.5  # of the smallest voxel edge, between the corners of two grids that are taken for one
 
 
 def geometry_of(label: torch.Tensor) -> dict[str, Any] | None:
@@ -143,3 +146,25 @@ def lifted(affine: np.ndarray) -> np.ndarray:
     lifted = np.eye(4)
     lifted[:2, :2], lifted[:2, 3] = affine[:2, :2], affine[:2, 2]
     return lifted
+
+
+def way_beside(affine: np.ndarray, wanted: np.ndarray, shape: Sequence[int]) -> float:
+    """How far a grid lies beside another one of its shape, in mm: the largest way between their corners.
+
+    Args:
+        affine: voxel index to world, 4x4.
+        wanted: that of the other grid.
+        shape: number of voxels along each of the three axes.
+
+    Returns:
+        The way; 0 where it is half of the other grid's smallest voxel edge or less, which rounding explains.
+
+    Example:
+        >>> moved = np.eye(4)
+        >>> moved[0, 3] = 2.0
+        >>> way_beside(moved, np.eye(4), (4, 5, 6)), way_beside(moved, np.diag([4.0, 4.0, 4.0, 1.0]), (1, 1, 1))
+        (2.0, 0.0)
+    """
+    corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1)
+    apart = np.linalg.norm(apply_affine(affine, corners) - apply_affine(wanted, corners), axis=-1).max()
+    return float(apart) if apart > MAX_SHIFT * np.linalg.norm(wanted[:3, :3], axis=0).min() else 0.0

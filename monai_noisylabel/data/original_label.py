@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from monai_noisylabel.data.read_image import NIFTI, PICTURES, read_label
+from monai_noisylabel.data.unfinished import unfinished
 
 __all__ = ["ClassValues", "OriginalLabel", "held_by", "merged_values", "read_original"]
 
@@ -72,12 +72,9 @@ class OriginalLabel:
         Raises:
             ValueError: if a picture cannot hold the values.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-            unfinished = Path(folder) / target.name
+        with unfinished(target) as draft:
             write = self._write_picture if self.suffix == ".png" else self._write_nifti
-            write(values, unfinished)
-            os.replace(unfinished, target)
+            write(values, draft)
 
     def _write_nifti(self, values: np.ndarray, path: Path) -> None:
         if self.nifti is None:

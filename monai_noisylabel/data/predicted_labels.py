@@ -10,18 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nibabel.affines import apply_affine
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 
-from monai_noisylabel.data.label_geometry import OUTSIDE, geometry_of, lifted, onto_grid
+from monai_noisylabel.data.label_geometry import OUTSIDE, geometry_of, lifted, onto_grid, way_beside
 from monai_noisylabel.data.read_image import ITK, NIFTI, PICTURES, image_stem, read_image, read_label
 
 __all__ = ["PredictedLabels"]
 
 Grid = tuple[np.ndarray, tuple[int, ...]]
 """Voxel index to world, and shape."""
-
-MAX_SHIFT = 0.5  # of the smallest voxel edge, between the corners of a prediction and of the grid it was made on
 
 
 class PredictedLabels:
@@ -148,9 +145,8 @@ def _require_same_grid(path: Path, found: Grid, wanted: Grid) -> None:
             f"{path}: has the shape {found[1]}, the image of its case {wanted[1]}; "
             "predict on the images of this dataset."
         )
-    corners = np.stack(np.meshgrid(*[(0, size - 1) for size in shape]), -1)
-    apart = float(np.linalg.norm(apply_affine(affine, corners) - apply_affine(wanted_affine, corners), axis=-1).max())
-    if apart > MAX_SHIFT * float(np.linalg.norm(wanted_affine[:3, :3], axis=0).min()):
+    apart = way_beside(affine, wanted_affine, shape)
+    if apart:
         raise ValueError(
             f"{path}: lies up to {apart:.3g} mm beside the image of its case; predict on the images of this dataset."
         )

@@ -6,13 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation, Transform
-from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes
 
+from monai_noisylabel.data.label_geometry import way_beside
 from monai_noisylabel.data.read_image import read_image
 from monai_noisylabel.data.seg_label import dicom_rules, read_case_labels
 from monai_noisylabel.masks import from_masks
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from monai_noisylabel.data.dataset_spec import DatasetSpec
 
 __all__ = ["ReadCase"]
-
-MAX_SHIFT = 0.5  # of the image's smallest voxel edge, between the corners of image and label
 
 
 class ReadCase(Transform):
@@ -97,10 +94,8 @@ def _on_grid_of(label: MetaTensor, image: MetaTensor) -> MetaTensor:
             "resample the label to the grid of the image."
         )
     if volume:
-        corners = np.stack(np.meshgrid(*[(0, n - 1) for n in image.shape[1:]]), -1)
-        apart = apply_affine(label.affine.numpy(), corners) - apply_affine(image.affine.numpy(), corners)
-        shift = float(np.linalg.norm(apart, axis=-1).max())
-        if shift > MAX_SHIFT * float(np.linalg.norm(image.affine.numpy()[:3, :3], axis=0).min()):
+        shift = way_beside(label.affine.numpy(), image.affine.numpy(), image.shape[1:])
+        if shift:
             raise ValueError(f"{files}: label and image lie up to {shift:.3g} mm apart; correct the header of one.")
     return label
 

@@ -14,7 +14,7 @@ from monai_noisylabel.audit.cohort import Cohort
 from monai_noisylabel.audit.probabilities import ProbabilityFolder
 from monai_noisylabel.audit.problems import CaseStream, problems_of
 from monai_noisylabel.audit.ranking import ranked
-from monai_noisylabel.audit.shape_facts import shape_facts
+from monai_noisylabel.audit.shape_facts import label_facts
 from monai_noisylabel.data.case_label import read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.selection import confident_limits
@@ -48,7 +48,7 @@ def label_suspicions(
         ValueError: if no case has usable probabilities.
     """
     failed: dict[str, str] = {}
-    facts = _each(items, lambda case, item: _facts(item, spec), failed)
+    facts = _each(items, lambda case, item: label_facts(read_case_label(item, spec)), failed)
     cohort = Cohort(facts, spec.classes)
     stream = CaseStream({case: items[case] for case in facts}, spec, folder)
     problems = problems_of(spec)
@@ -87,12 +87,6 @@ def mean_entropy(p: np.ndarray, multi_label: bool) -> float:
     parts = np.stack([seen, 1 - seen]) if multi_label else seen[:, None]
     entropy = -(parts * np.log(np.clip(parts, 1e-12, 1))).sum(0)
     return float(entropy.mean() / np.log(len(parts)))
-
-
-def _facts(item: Item, spec: DatasetSpec) -> list[dict[str, Any]]:
-    label = read_case_label(item, spec)
-    foreground = np.asarray(label.masks.any(0))
-    return [shape_facts(mask, foreground, label.spacing) for mask in label.masks]
 
 
 def _each(items: Mapping[str, Item], work: Callable[[str, Item], Any], failed: dict[str, str]) -> dict[str, Any]:

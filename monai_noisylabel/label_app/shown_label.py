@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.affines import apply_affine
 from nibabel.orientations import aff2axcodes
 from PIL import Image
 
 from monai_noisylabel.data.case_label import CaseLabel, turned, turned_affine
+from monai_noisylabel.data.label_geometry import way_beside
 from monai_noisylabel.data.original_label import read_original
 from monai_noisylabel.data.read_image import NIFTI, PICTURES, read_image
+from monai_noisylabel.data.unfinished import unfinished
 from monai_noisylabel.label_app.label_code import LabelCode, renumbered
 
 __all__ = ["SHOWN_AS_THEY_ARE", "read_shown_label", "shown_suffix", "write_shown_image", "write_shown_label"]
 
 SHOWN_AS_THEY_ARE = (*NIFTI, ".png", ".jpg", ".tif")
 """Endings of images that MONAI Label lists; others are converted, volumes to NIfTI and pictures to PNG."""
-
-MAX_SHIFT = 0.5  # of the smallest voxel edge, between the corners of image and label
 
 
 def shown_suffix(image: str) -> str:
@@ -43,7 +38,7 @@ def shown_suffix(image: str) -> str:
 
 def write_shown_image(image: str, target: Path) -> None:
     """Write what a viewer shows of an image: the same bytes where it can, else the first channel as it is read."""
-    with _unfinished(target) as draft:
+    with unfinished(target) as draft:
         if image.lower().endswith(SHOWN_AS_THEY_ARE):
             shutil.copyfile(image, draft)
             return
@@ -70,7 +65,7 @@ def write_shown_label(label: CaseLabel, masks: np.ndarray, code: LabelCode, imag
         masks (K, \*S).
     """
     values = code.encode(masks)
-    with _unfinished(target) as draft:
+    with unfinished(target) as draft:
         if target.suffix == ".png":
             Image.fromarray(np.ascontiguousarray(values.T)).save(draft)
             return
@@ -101,19 +96,7 @@ def read_shown_label(file: Path, label_info: Any, label: CaseLabel, code: LabelC
     if values.shape != wanted:
         raise ValueError(f"the label has the shape {values.shape}, the image {wanted}; draw it on the image as it is.")
     if label.axes is not None:
-        corners = np.stack(np.meshgrid(*[(0, size - 1) for size in wanted]), -1)
-        placed = turned_affine(found.affine, label.axes, wanted)
-        apart = np.linalg.norm(apply_affine(placed, corners) - apply_affine(label.affine, corners), axis=-1).max()
-        if apart > MAX_SHIFT * min(label.spacing):
+        apart = way_beside(turned_affine(found.affine, label.axes, wanted), label.affine, wanted)
+        if apart:
             raise ValueError(f"the label lies up to {apart:.3g} mm beside the image; draw it on the image as it is.")
     return code.decode(renumbered(values, label_info, code.label_names))
-
-
-@contextmanager
-def _unfinished(target: Path) -> Iterator[Path]:
-    """Where to write a file whose ending says its format; it takes its place once it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        draft = Path(folder) / target.name
-        yield draft
-        os.replace(draft, target)

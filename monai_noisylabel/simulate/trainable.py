@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from monai_noisylabel.data.case_label import paths_of, written_name
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
+from monai_noisylabel.data.unfinished import unfinished
 from monai_noisylabel.handlers.atomic import write_atomically
 
 __all__ = ["copy_file", "copy_missing", "write_manifest"]
@@ -102,14 +102,11 @@ def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[s
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a file or folder so that it is there as a whole or not at all; a file that is there is replaced."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        draft = Path(folder) / target.name
+    with unfinished(target) as draft:
         if source.is_dir():
             shutil.copytree(source, draft)
         else:
             shutil.copyfile(source, draft)
-        os.replace(draft, target)
 
 
 def _volumes(items: Iterable[Mapping[str, Any]]) -> list[str]:
