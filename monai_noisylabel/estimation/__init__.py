@@ -11,7 +11,7 @@ from .confident_joint import (
     confident_class,
     confident_counts,
 )
-from .keep_rate import confusion_counts, estimated_keep_rates, keep_rates, oracle_keep_rates
+from .keep_rate import confusion_counts, estimated_keep_rates, keep_rates, oracle_keep_rates, with_class_shares
 from .label_quality import softmin_quality
 from .transition import class_priors, class_to_affinity, log_volume, transition_matrix
 
@@ -32,4 +32,5 @@ __all__ = [
     "softmin_quality",
     "transition_matrix",
     "voxel_blocks",
+    "with_class_shares",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .confident_joint import class_statistics, class_thresholds, confident_counts
 
-__all__ = ["confusion_counts", "estimated_keep_rates", "keep_rates", "oracle_keep_rates"]
+__all__ = ["confusion_counts", "estimated_keep_rates", "keep_rates", "oracle_keep_rates", "with_class_shares"]
 
 Cases = Iterable[tuple[Tensor, Tensor]]
 
@@ -87,6 +87,34 @@ def oracle_keep_rates(cases: Cases, num_classes: int) -> Tensor:
         2021, which takes the noise rate as known.
     """
     return keep_rates(_total(confusion_counts(given, clean, num_classes).cpu() for given, clean in cases))
+
+
+def with_class_shares(probability: Tensor, shares: Tensor) -> Tensor:
+    r"""Probabilities for classes as frequent as they are, from a network that has learned all classes alike.
+
+    .. math:: p'_{uc} = \frac{\pi_c \, p_{uc}}{\sum_j \pi_j \, p_{uj}}
+
+    A loss whose mean is taken class by class makes all classes equally likely. To such a network a voxel that is
+    structure in one case of ten looks like structure, and most labels along a boundary look wrong.
+
+    Args:
+        probability: of a network trained with such a loss.
+        shares: pi, how much of all voxels is labelled as each class.
+
+    Shape:
+        probability (C, \*S); shares (C,); result (C, \*S), in the type of the probability. It sums to 1, or is 0
+        where only classes of share 0 are possible.
+
+    Example:
+        >>> with_class_shares(torch.tensor([[0.5, 0.1], [0.5, 0.9]]), torch.tensor([0.9, 0.1])).tolist()
+        [[0.9, 0.5], [0.1, 0.5]]
+
+    References:
+        M. Saerens et al., Adjusting the outputs of a classifier to new a priori probabilities: a simple procedure,
+        Neural Computation 2002, eq. 2.4.
+    """
+    joint = probability * shares.to(probability).view(-1, *[1] * (probability.ndim - 1))
+    return joint / joint.sum(0, keepdim=True).clamp_min(torch.finfo(joint.dtype).tiny)
 
 
 def estimated_keep_rates(cases: Cases) -> Tensor:

@@ -19,6 +19,7 @@ from monai_noisylabel.estimation import (
     confident_counts,
     confusion_counts,
     keep_rates,
+    with_class_shares,
 )
 from monai_noisylabel.handlers.decollated import decollated
 from monai_noisylabel.handlers.exclusive_problems import label_names, problem_labels, problem_probabilities
@@ -39,6 +40,8 @@ class HasKeepRates(Protocol):
 
     keep_rates: Tensor
     """Form (C,), or (K, 2) for the labels 0 and 1 of K structures."""
+    class_balanced: bool
+    """Whether all classes count alike in its mean, however rare."""
 
 
 class KeepRates:
@@ -51,10 +54,12 @@ class KeepRates:
 
     Sources:
 
-    - ``"estimated"``: after ``warm_up`` epochs the network predicts the training set without augmentation, and the
-      rates are the diagonal of the confident joint over its row sums
+    - ``"estimated"``: after ``warm_up`` epochs, or once the network has learned all classes, it predicts the training
+      set without augmentation, and the rates are the diagonal of the confident joint over its row sums
       (:func:`~monai_noisylabel.estimation.estimated_keep_rates`); until then nothing is left out. Needs no clean
-      labels. Two passes over the training set, memory for one batch.
+      labels. Probabilities of a loss that weighs all classes alike are brought to the classes' shares first
+      (:func:`~monai_noisylabel.estimation.with_class_shares`). Three passes over the training set, memory for one
+      batch, and a pass per epoch of waiting.
     - ``"oracle"``: the precision of the training labels, counted once at the start from the items' ``label`` and
       ``clean_label`` (:func:`~monai_noisylabel.estimation.oracle_keep_rates`). For studies with simulated noise.
     - numbers: one for all, or one per class (background first), or a pair per structure (labels 0 and 1).
@@ -70,6 +75,10 @@ class KeepRates:
         truth_known: whether the items' ``clean_label`` is the truth, as with simulated noise, and not just a copy.
         warm_up: epochs before the estimate. A network that has memorised the labels finds all of them right. There is
             one estimate only: later ones follow the memorisation, keep more wrong labels and thereby further it.
+        latest: epoch after which the rates are estimated in any case; None: ``warm_up``. Between the two the estimate
+            waits until every class is learned.
+        learned: mean probability of a class over the voxels labelled so, t in (0, 1], from which it counts as learned.
+            A network that has not learned a class finds most of its labels wrong.
 
     Raises:
         ValueError: for an unknown source, numbers that are no shares, a warm-up of less than 1 epoch, or
@@ -104,9 +113,15 @@ class KeepRates:
         dataset: Dataset | None = None,
         truth_known: bool = True,
         warm_up: int = 3,
+        latest: int | None = None,
+        learned: float = 0.5,
     ) -> None:
         if warm_up < 1:
             raise ValueError(f"warm_up must be at least 1 epoch, got {warm_up}.")
+        if latest is not None and latest < warm_up:
+            raise ValueError(f"latest must not come before warm_up, {warm_up} epochs, got {latest}.")
+        if not 0 < learned <= 1:
+            raise ValueError(f"learned must be a probability greater than 0, got {learned}.")
         self.loss = loss
         self.source = source
         self.num_classes = num_classes
@@ -114,10 +129,11 @@ class KeepRates:
         self.sweep: Any = sweep
         self.dataset: Any = dataset
         self.truth_known = truth_known
-        self.warm_up = warm_up
+        self.warm_up, self.latest, self.learned = warm_up, warm_up if latest is None else latest, learned
         self.given = self._check(len(classes))
         self._count: Count = lambda problem, probability, label: _NO_COUNTS
         self._counts = _NO_COUNTS
+        self._shares: list[Tensor] = []
         if source == "estimated" and sweep is not None:
             sweep.add_event_handler(Events.ITERATION_COMPLETED, self._count_batch)
 
@@ -127,8 +143,9 @@ class KeepRates:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def due(self, epoch: int, max_epochs: int) -> bool:
-        """Whether rates are estimated after ``epoch`` (from 1), unless it is the last one, which nothing follows."""
-        return self.source == "estimated" and epoch == self.warm_up < max_epochs
+        """Whether an estimate is tried after ``epoch`` (from 1): in time, none made, and an epoch left to use it."""
+        in_time = self.warm_up <= epoch <= self.latest and epoch < max_epochs
+        return self.source == "estimated" and in_time and bool((self.loss.keep_rates == 1).all())
 
     def start(self, engine: Trainer) -> None:
         """Set the rates that are known from the start."""
@@ -146,15 +163,20 @@ class KeepRates:
         """Publish the rates that the epoch was trained with; estimate them if that is due."""
         rates = self.loss.keep_rates.flatten().tolist()
         engine.state.metrics.update({f"keep_rate/{name}": rate for name, rate in zip(self.names, rates, strict=True)})
-        if self.due(engine.state.epoch, engine.state.max_epochs):
-            self._set(self.estimate(engine.state.epoch), f"estimated after epoch {engine.state.epoch}")
-            doubted = self.loss.keep_rates.flatten() < 0.5
-            if doubted.any() and is_main():
-                names = [name for name, low in zip(self.names, doubted.tolist(), strict=True) if low]
-                logger.warning(
-                    f"Most voxels labelled {', '.join(names)} are taken to be wrong. Either they are, or the network "
-                    "has learned too little to judge them: then raise warm_up."
-                )
+        epoch = engine.state.epoch
+        if not self.due(epoch, engine.state.max_epochs):
+            return
+        estimate = self.estimate(epoch, self.learned if epoch < self.latest else 0.0)
+        if estimate is None:
+            return
+        self._set(estimate, f"estimated after epoch {epoch}")
+        doubted = self.loss.keep_rates.flatten() < 0.5
+        if doubted.any() and is_main():
+            names = [name for name, low in zip(self.names, doubted.tolist(), strict=True) if low]
+            logger.warning(
+                f"Most voxels labelled {', '.join(names)} are taken to be wrong. Either they are, or the network "
+                "has learned too little to judge them: then raise warm_up."
+            )
 
     def count(self) -> Tensor:
         """Rates from the clean labels of all training cases.
@@ -176,9 +198,15 @@ class KeepRates:
             counts = counts + torch.stack(parts)
         return keep_rates(sum_over_all(counts))
 
-    def estimate(self, epoch: int) -> Tensor:
-        """Rates by two passes of the network over the training set."""
+    def estimate(self, epoch: int, learned: float = 0.0) -> Tensor | None:
+        """Rates by passes of the network over the training set; None if a class is not ``learned``."""
+        self._shares = []
         statistics = self._swept(epoch, lambda problem, p, label: class_statistics(p, label))
+        if min(float(class_thresholds(part).min()) for part in statistics) < learned:
+            return None
+        if self.loss.class_balanced:
+            self._shares = [part[1] / part[1].sum() for part in statistics]
+            statistics = self._swept(epoch, lambda problem, p, label: class_statistics(p, label))
         limits = [class_thresholds(part) for part in statistics]
         return keep_rates(self._swept(epoch, lambda problem, p, label: confident_counts(p, label, limits[problem])))
 
@@ -191,6 +219,9 @@ class KeepRates:
     def _count_batch(self, engine: Engine) -> None:
         for item, output in decollated(engine):
             probabilities = problem_probabilities(output["pred"], self.num_classes)
+            if self._shares:
+                pairs = zip(probabilities, self._shares, strict=True)
+                probabilities = [with_class_shares(p, shares) for p, shares in pairs]
             labels = [label.to(probabilities[0].device) for label in problem_labels(item["label"], self.num_classes)]
             problems = enumerate(zip(probabilities, labels, strict=True))
             self._counts = self._counts + torch.stack([self._count(n, *problem).cpu() for n, problem in problems])

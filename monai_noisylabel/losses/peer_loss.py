@@ -59,6 +59,7 @@ class PeerLoss(_Loss):
     Attributes:
         peers: number of networks N; a subclass sets it.
         keep_rates: R_c of every class, form (C,), or of the labels 0 and 1 of every structure, form (K, 2).
+        class_balanced: that all classes count alike, True.
         epoch: training epoch.
 
     Args:
@@ -84,6 +85,7 @@ class PeerLoss(_Loss):
     """
 
     peers = 2
+    class_balanced = True
     keep_rates: Tensor
 
     def __init__(

@@ -84,6 +84,9 @@ class TLoss(_Loss):
     whole samples that contradict the network lose their pull. Robust to labels that are wrong as a whole; not to
     errors that all samples share. It goes on to fit wrong labels if trained long with a fast optimiser.
 
+    Exclusive classes (softmax) are one label: its one-hot form is one vector, so that D is the number of voxels times
+    that of the classes. Independent structures (sigmoid) are labels of their own, each with a term.
+
     nu is a parameter of the loss, :attr:`log_nu`, and needs an optimizer: give it :meth:`parameter_group`. Under
     DistributedDataParallel wrap the loss too, or every process learns a nu of its own.
 
@@ -94,18 +97,19 @@ class TLoss(_Loss):
         init_log_nu: log nu at the start; the released code: 1, so nu = e.
         precision: factor lambda of delta^2 (the inverse of Sigma's diagonal), which also adds -D/2 log lambda.
             1 as printed; ``math.e`` as in the released code.
-        per_voxel: whether to divide by D. The printed loss grows with the number of voxels, so a learning rate
+        per_voxel: whether to divide by the size of the label, D. The printed loss grows with it, so a learning rate
             only holds for one image size; the released code does not divide.
         include_background: whether channel 0 counts. The released binary code uses the foreground only.
         to_onehot_y: the target must hold class indices; never needed, see
             :class:`~monai_noisylabel.losses.voxelwise.VoxelwiseLoss`.
         sigmoid: independent channels, multi-label.
         softmax: exclusive channels, multi-class; the default.
-        reduction: ``"mean"``; ``"sum"`` over samples and classes; or ``"none"``.
+        reduction: ``"mean"``; ``"sum"`` over samples and structures; or ``"none"``.
 
     Shape:
         input (B, C, \*S) logits; target (B, 1, \*S) class indices or (B, C, \*S); weight (B, 1, \*S) or (B,) in
-        [0, 1]. Result: a scalar, or (B, C, 1, ..., 1) for ``"none"``, with C - 1 without the background.
+        [0, 1]. Result: a scalar; for ``"none"`` (B, 1, 1, ..., 1) under softmax and (B, C, 1, ..., 1) under sigmoid,
+        with C - 1 without the background.
 
     Raises:
         ValueError: if the precision is not positive, init_log_nu is not finite, sigmoid and softmax are both set,
@@ -126,8 +130,11 @@ class TLoss(_Loss):
         A. Gonzalez-Jimenez et al., Robust T-Loss for medical image segmentation, MICCAI 2023.
 
     Deviation:
-        Several classes are a design decision: one term per channel with a common nu, averaged. Large sums are
-        rearranged, see :func:`student_t_nll`, and computed in float64 where the device has it.
+        The paper's problems are binary; what several classes are to it is a design decision. A term per class instead
+        of one per image does not learn small classes: a sample's pull is about 1 / (nu + delta^2), so that images
+        without the class, whose error goes to zero, outweigh those that show it, and the class is never predicted
+        (measured in the docs of the bundle). Large sums are rearranged, see :func:`student_t_nll`, and computed in
+        float64 where the device has it.
     """
 
     def __init__(
@@ -163,22 +170,23 @@ class TLoss(_Loss):
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The reduced loss; see the class."""
         logits, label, weight = self.flags.read(input, target, weight)
-        voxels = logits.shape[2]
         exact = torch.float64 if logits.device.type != "mps" else torch.float32
         sums = region_sums(logits, label, weight, gamma=2, sizes=False, sigmoid=self.flags.sigmoid)
         squared_error = sums[:, 0, self.flags.skipped_classes :]
-        if weight is None:
-            dimensions = squared_error.new_full((logits.shape[0], 1), voxels, dtype=exact)
-        else:
-            dimensions = weight.expand(-1, 1, voxels).sum(2, dtype=exact)
+        size = logits.shape[2]
+        if not self.flags.sigmoid:
+            size, squared_error = size * squared_error.shape[1], squared_error.sum(1, keepdim=True)
+        dimensions = squared_error.new_full((len(logits), 1), size, dtype=exact)
+        if weight is not None:
+            dimensions *= weight.expand(-1, 1, logits.shape[2]).mean(2, dtype=exact)
         value = student_t_nll(self.precision * squared_error.to(exact), self.log_nu.to(exact).exp(), dimensions)
         value = value - dimensions / 2 * math.log(self.precision)
         if self.per_voxel:
-            value = value / voxels
+            value = value / size
         value = value.to(squared_error.dtype)
         if self.reduction == "none":
             return value[(...,) + (None,) * (input.ndim - 2)]
         if self.reduction == "sum":
             return value.sum()
-        samples = (dimensions / voxels).sum()
+        samples = (dimensions / size).sum()
         return value.sum() / torch.where(samples > 0, samples * value.shape[1], 1).to(value.dtype)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from handler_fakes import doubted, doubting_sweep, fake_trainer, rates_of_share
+from handler_fakes import doubted, doubting_sweep, fake_evaluator, fake_trainer, rates_of_share
 from ignite.engine import Engine
 from monai.data import Dataset, MetaTensor
 from monai.transforms import Compose, RandLambdad
 from torch import Tensor
 from two_processes import run_on_two
 
-from monai_noisylabel.estimation import estimated_keep_rates, oracle_keep_rates
+from monai_noisylabel.estimation import estimated_keep_rates, oracle_keep_rates, with_class_shares
 from monai_noisylabel.handlers import KeepRates, TrainingState
 from monai_noisylabel.losses import CoTeachingLoss
 from monai_noisylabel.losses.peer_loss import PeerLoss
@@ -58,16 +58,21 @@ def named(rates: Sequence[float]) -> dict[str, float]:
     return {f"keep_rate/{name}": pytest.approx(rate) for name, rate in zip(names, rates, strict=True)}
 
 
+def estimate_of(cases: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+    """Rates from probabilities of a network that has learned all classes alike."""
+    voxels = torch.cat([label.flatten() for _, label in cases]).long().bincount(minlength=len(cases[0][0]))
+    return estimated_keep_rates([(with_class_shares(p, voxels / voxels.sum()), label) for p, label in cases]).tolist()
+
+
 def estimates() -> list[float]:
-    return estimated_keep_rates([(s["logits"].softmax(0), s["label"][0]) for s in SAMPLES]).tolist()
+    return estimate_of([(s["logits"].softmax(0), s["label"][0]) for s in SAMPLES])
 
 
 def structure_estimates(samples: Sequence[Any]) -> list[float]:
     rates: list[float] = []
     for k in range(2):
         p = [s["logits"][k].float().sigmoid() for s in samples]
-        cases = [(torch.stack([1 - q, q]), s["label"][k]) for q, s in zip(p, samples, strict=True)]
-        rates += estimated_keep_rates(cases).tolist()
+        rates += estimate_of([(torch.stack([1 - q, q]), s["label"][k]) for q, s in zip(p, samples, strict=True)])
     return rates
 
 
@@ -105,9 +110,9 @@ def test_clean_labels_that_are_not_known_are_not_made_up() -> None:
             rows(build(CoTeachingLoss(3), "oracle", **settings), 1)
 
 
-@pytest.mark.parametrize(("warm_up", "max_epochs", "swept"), [(2, 6, [2, 2]), (1, 3, [1, 1]), (4, 4, []), (5, 4, [])])
+@pytest.mark.parametrize(("warm_up", "max_epochs", "swept"), [(2, 6, [2] * 3), (1, 3, [1] * 3), (4, 4, []), (5, 4, [])])
 def test_one_estimate_follows_the_warm_up(warm_up: int, max_epochs: int, swept: list[int]) -> None:
-    """Of two passes; nothing is left out before it, and it does not come after the last epoch."""
+    """Of three passes; nothing is left out before it, and it does not come after the last epoch."""
     loss = CoTeachingLoss(3)
     sweep, epochs = doubting_sweep(SAMPLES), []
     sweep.add_event_handler("EPOCH_STARTED", lambda engine: epochs.append(engine.state.epoch))
@@ -115,6 +120,38 @@ def test_one_estimate_follows_the_warm_up(warm_up: int, max_epochs: int, swept: 
     assert epochs == swept
     assert found == [named([1.0] * 3)] * min(warm_up, max_epochs) + [named(estimates())] * (max_epochs - warm_up)
     assert all(0.3 < rate < 0.9 for rate in estimates())
+
+
+@pytest.mark.parametrize(
+    ("settings", "swept", "estimated"),
+    [
+        ({"latest": 9}, [2, 3, 4, 4, 4], 4),  # both classes learned after epoch 4
+        ({"latest": 9, "learned": 0.1}, [2, 2, 2], 2),
+        ({"latest": 3}, [2, 3, 3, 3], 3),  # in any case
+        ({"latest": 9, "learned": 0.95}, [2, 3, 4, 5], None),  # nothing would be left to learn from an estimate after 6
+        ({}, [2, 2, 2], 2),
+    ],
+    ids=str,
+)
+def test_an_estimate_waits_until_every_class_is_learned(
+    settings: dict[str, Any], swept: list[int], estimated: int | None
+) -> None:
+    # the mean probability of class 1 over its voxels, one of which is wrong, is 0.4, and 0.73 after epoch 4
+    clean = torch.tensor([[[0, 0, 0, 0, 0, 0, 1, 1, 1, 1]]])
+    given = torch.tensor([[[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]]])
+    votes = torch.cat([clean == c for c in range(2)]) * 2.0 - 1
+    epochs: list[int] = []
+
+    def predict(engine: Engine, batch: Any) -> Any:
+        epochs.append(engine.state.epoch)
+        return [{"pred": votes if engine.state.epoch >= 4 else votes + torch.tensor([2.0, 0.0])[:, None, None]}]
+
+    sweep = fake_evaluator([[{"case": "case", "label": given.byte()}]], predict)
+    loss = CoTeachingLoss(2)
+    handler = build(loss, "estimated", [], sweep=sweep, classes=["liver"], num_classes=2, warm_up=2, **settings)
+    found = [row["keep_rate/liver"] for row in rows(handler, 6)]
+    assert epochs == swept
+    assert found == [1.0] * (estimated or 6) + [pytest.approx(0.8)] * (6 - (estimated or 6))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -204,6 +241,8 @@ def test_a_warm_up_longer_than_the_training_is_noticed(caplog: pytest.LogCapture
         ("estimated", {"sweep": None}, "need a sweep"),
         ("oracle", {"dataset": None}, "need the training dataset"),
         ("estimated", {"warm_up": 0}, "at least 1 epoch, got 0"),
+        ("estimated", {"warm_up": 3, "latest": 2}, "latest must not come before warm_up, 3 epochs, got 2"),
+        ("estimated", {"learned": 0.0}, "learned must be a probability greater than 0, got 0.0"),
         ("estimated", {"classes": ["liver"]}, r"form \(3,\), which does not fit the rates background, liver"),
     ],
 )

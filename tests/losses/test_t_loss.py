@@ -110,9 +110,11 @@ def test_precision_of_the_released_code() -> None:
     assert value == pytest.approx(float(reference.student_t_nll(math.e * delta, math.e, 6)) - 3, rel=1e-5)
 
 
-def test_per_voxel_divides_by_the_number_of_voxels() -> None:
+def test_per_voxel_divides_by_the_size_of_the_label() -> None:
     logits, target = torch.randn(2, 3, 6, 5), torch.randint(0, 3, (2, 1, 6, 5))
-    torch.testing.assert_close(TLoss(per_voxel=True)(logits, target), TLoss()(logits, target) / 30)
+    torch.testing.assert_close(TLoss(per_voxel=True)(logits, target), TLoss()(logits, target) / 90)
+    structures = TLoss(per_voxel=True, sigmoid=True)(logits, target)
+    torch.testing.assert_close(structures, TLoss(sigmoid=True)(logits, target) / 30)
     # weights: over the sum of weights
     weight = torch.rand(2, 1, 6, 5)
     total = TLoss(reduction="sum")(logits, target, weight)
@@ -125,14 +127,27 @@ def test_weights_enter_error_and_dimensions() -> None:
     assert value.item() == pytest.approx(float(reference.student_t_nll(3 / 8, math.e, 1.5)) / 0.75, rel=1e-6)
 
 
-def test_channels_are_averaged_and_the_background_can_be_left_out() -> None:
+def exactly(squared_errors: Tensor, dimensions: int) -> Tensor:
+    """The loss of every squared error, of any form, at nu = e."""
+    values = [float(reference.student_t_nll(error, math.e, dimensions)) for error in squared_errors.flatten().tolist()]
+    return torch.tensor(values).view(squared_errors.shape)
+
+
+def test_exclusive_classes_are_one_label() -> None:
     logits, target = torch.randn(2, 3, 6, 5), torch.randint(0, 3, (2, 1, 6, 5))
     one_hot = torch.cat([target == c for c in range(3)], 1).float()
     squared = (logits.softmax(1) - one_hot).square().sum((2, 3))
-    each = [[float(reference.student_t_nll(error, math.e, 30)) for error in sample] for sample in squared.tolist()]
-    torch.testing.assert_close(TLoss(reduction="none")(logits, target)[..., 0, 0], torch.tensor(each))
-    kept = torch.tensor(each)[:, 1:].mean()
-    torch.testing.assert_close(TLoss(include_background=False)(logits, target), kept)
+    each = exactly(squared.sum(1, keepdim=True), 90)
+    torch.testing.assert_close(TLoss(reduction="none")(logits, target)[..., 0, 0], each)
+    foreground = exactly(squared[:, 1:].sum(1), 60)
+    torch.testing.assert_close(TLoss(include_background=False)(logits, target), foreground.mean())
+
+
+def test_independent_structures_are_labels_of_their_own() -> None:
+    logits, target = torch.randn(2, 3, 6, 5), torch.randint(0, 2, (2, 3, 6, 5))
+    squared = (logits.sigmoid() - target).square().sum((2, 3))
+    torch.testing.assert_close(TLoss(sigmoid=True, reduction="none")(logits, target)[..., 0, 0], exactly(squared, 30))
+    torch.testing.assert_close(TLoss(sigmoid=True)(logits, target), exactly(squared, 30).mean())
 
 
 def test_nu_learns_in_its_own_group() -> None:
