@@ -19,11 +19,16 @@ __all__ = ["proposed_labels", "relabel_superpixels", "relabel_units"]
 
 
 def proposed_labels(
-    first: Tensor, second: Tensor, counts: Tensor, lam: float = 0.65, variant: Variant = "paper"
+    first: Tensor,
+    second: Tensor,
+    counts: Tensor,
+    lam: float = 0.65,
+    variant: Variant = "paper",
+    shares: Tensor | None = None,
 ) -> tuple[SuperpixelUnits, Tensor]:
     r"""How unreliable the label of every unit is, and which class the networks propose for it.
 
-    .. math:: \hat Y_k = \arg\max_c \tfrac12 (P^1_s(c, k) + P^2_s(c, k)) \quad (7)
+    .. math:: \hat Y_k = \arg\max_c \pi_c \, \tfrac12 (P^1_s(c, k) + P^2_s(c, k)) \quad (7)
 
     - ``"paper"``: units are superpixels, ranked by the loss of eq. 2.
     - ``"released"``: units are the voxels of a superpixel that have one and the same label, ranked by how improbable
@@ -36,9 +41,12 @@ def proposed_labels(
         counts: result of :func:`~monai_noisylabel.selection.label_counts`.
         lam: weight of the disagreement in eq. 2; the paper: 0.65.
         variant: see above.
+        shares: pi, how frequent each class is, where the networks have learned all classes alike; see
+            :func:`~monai_noisylabel.estimation.with_class_shares`. None: the paper's equation, all 1.
 
     Shape:
-        first, second and counts (N, C, K); class per unit (N, U), U = K (paper) or C K, class by class (released).
+        first, second and counts (N, C, K); shares (N, C); class per unit (N, U), U = K (paper) or C K, class by class
+        (released).
 
     Returns:
         The units, with what they are ranked by as their loss, and the proposed class of each.
@@ -51,9 +59,12 @@ def proposed_labels(
         >>> units, classes = proposed_labels(p, p, torch.tensor([[[4, 4], [0, 0]]]))
         >>> units.loss.tolist(), classes.tolist()  # -0.7 log 0.9, -0.7 log 0.2
         ([[0.0738, 1.1266]], [[0, 1]])
+
+    Deviation:
+        ``shares``: the paper's problems have one structure, about as large as its background.
     """
     mean = (first + second) / 2
-    classes = mean.argmax(1)
+    classes = (mean if shares is None else mean * shares[..., None].to(mean)).argmax(1)
     if variant == "released":
         return superpixel_units(1 - mean, counts, variant), classes.repeat(1, counts.shape[1])
     return superpixel_units(class_losses(first, second, lam), counts, variant), classes
@@ -94,6 +105,7 @@ def relabel_superpixels(
     lam: float = 0.65,
     variant: Variant = "paper",
     mask: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> Tensor:
     r"""Label refinement of superpixel-guided iterative learning: eq. 6 to 8, image by image.
 
@@ -114,9 +126,11 @@ def relabel_superpixels(
         lam: weight of the disagreement; the paper: 0.65.
         variant: ``"paper"`` or ``"released"``, see :func:`proposed_labels`; the latter is per class always.
         mask: voxels that count; None: all.
+        shares: see :func:`proposed_labels`.
 
     Shape:
-        label, ids, mask and result (N, 1, \*S); first and second (N, C, \*S); keep_rates (), (N, C) or (1, C).
+        label, ids, mask and result (N, 1, \*S); first and second (N, C, \*S); keep_rates (), (N, C) or (1, C);
+        shares (N, C) or (1, C).
 
     Raises:
         ValueError: if shapes, classes, rates or the variant do not fit.
@@ -137,7 +151,7 @@ def relabel_superpixels(
     superpixels = superpixel_map(ids, mask)
     counts = label_counts(label, superpixels, first.shape[1])
     first, second = (superpixel_means(probability, superpixels) for probability in (first, second))
-    units, classes = proposed_labels(first, second, counts, lam, variant)
+    units, classes = proposed_labels(first, second, counts, lam, variant, shares)
     given = units.given if per_class or variant == "released" else None
     reliable = select_units(units.loss, units.size, keep_rates, given)
     index = unit_index(superpixels, label, first.shape[1], variant)

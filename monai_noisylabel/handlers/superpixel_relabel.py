@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from monai_noisylabel.correction import proposed_labels, relabel_units
 from monai_noisylabel.data.label_geometry import geometry_of
 from monai_noisylabel.data.label_store import LabelStore
 from monai_noisylabel.handlers.decollated import decollated
-from monai_noisylabel.handlers.processes import gather_from_all
+from monai_noisylabel.handlers.processes import gather_from_all, sum_over_all
 from monai_noisylabel.handlers.relabelled import Relabelled, dice_to_truth
 from monai_noisylabel.losses import SuperpixelLoss
 from monai_noisylabel.selection import (
@@ -85,6 +85,9 @@ class SuperpixelRelabel:
     without the networks, writes the new labels and proposes them to the store; who runs the sweep commits them
     (:class:`~monai_noisylabel.handlers.SuperpixelRefinement`).
 
+    Networks whose loss weighs all classes alike propose rare ones too often. What they propose is therefore weighed by
+    the share of all voxels that is labelled as each class, which a pass without the networks counts first.
+
     Attach it to an evaluator whose batches hold ``case``, ``label`` (given), ``pseudo_label`` (in use) and
     ``superpixels``, and whose outputs hold ``pred``, the logits of both networks
     (:class:`~monai_noisylabel.networks.AllPeers`).
@@ -118,11 +121,26 @@ class SuperpixelRelabel:
         self.kept: frozenset[int] = frozenset()
         self.changes: list[Relabelled] = []
         self._cases: list[CaseUnits] = []
+        self._shares: Tensor | None = None
 
     def attach(self, engine: Evaluator) -> None:
         """Act in every run of the sweep ``engine``."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def count(self, engine: Evaluator) -> None:
+        """Count which share of all voxels is labelled as each class, where the loss takes no notice of it."""
+        if not self.loss.class_balanced:
+            return
+        total = torch.zeros((), dtype=torch.int64)
+        for item in _items(engine):
+            label, ids = self.loss.labels_and_ids(_target(item))
+            total = total + torch.stack(
+                [row[place > 0].bincount(minlength=self._classes) for row, place in zip(label, ids, strict=True)]
+            )
+        voxels = sum_over_all(total).double()
+        self._shares = voxels / voxels.sum(1, keepdim=True)
 
     @torch.no_grad()
     def collect(self, engine: Engine) -> None:
@@ -134,7 +152,7 @@ class SuperpixelRelabel:
             superpixels = superpixel_map(ids, ids > 0)
             counts = label_counts(label, superpixels, log_p.shape[2])
             first, second = superpixel_means(log_p.exp().flatten(1, 2), superpixels).chunk(2, 1)
-            units, proposed = proposed_labels(first, second, counts, self.loss.lam, self.loss.variant)
+            units, proposed = proposed_labels(first, second, counts, self.loss.lam, self.loss.variant, self._shares)
             found = [part.cpu() for part in (*units, proposed, counts.sum(2))]
             self._cases.append(CaseUnits(str(item["case"]), *found))
 
@@ -147,7 +165,7 @@ class SuperpixelRelabel:
         per_class = self.loss.per_class or self.loss.variant == "released"
         unreliable = unreliable_units(cases, rates, per_class=per_class, over_set=self.over_set)
         done = []
-        for item in (item for batch in engine.data_loader for item in decollate_batch(batch)):
+        for item in _items(engine):
             case = everywhere[str(item["case"])]
             done.append(self.relabel(item, unreliable[case.case] & ~self._untouched(case), case.proposed))
         changes = {change.case: change for part in gather_from_all(done) for change in part}
@@ -156,8 +174,7 @@ class SuperpixelRelabel:
     def relabel(self, item: Mapping[str, Any], unreliable: Tensor, proposed: Tensor) -> Relabelled:
         """Give the unreliable units of one case their proposed classes, and stage the label if it is another one."""
         label, ids = self.loss.labels_and_ids(_target(item))
-        classes = 2 if self.loss.sigmoid else self.loss.num_classes
-        index = unit_index(superpixel_map(ids, ids > 0), label, classes, self.loss.variant)
+        index = unit_index(superpixel_map(ids, ids > 0), label, self._classes, self.loss.variant)
         used = item["pseudo_label"].as_subclass(Tensor).cpu()
         new = relabel_units(label, index, unreliable, proposed).view(used.shape).to(torch.uint8)
         changed = int((new != used).sum())
@@ -169,6 +186,10 @@ class SuperpixelRelabel:
         before, after = (dice_to_truth(part, truth, self.num_classes) for part in (used, new))
         return Relabelled(str(item["case"]), changed, before, after)
 
+    @property
+    def _classes(self) -> int:
+        return 2 if self.loss.sigmoid else self.loss.num_classes
+
     def _untouched(self, case: CaseUnits) -> Tensor:
         """Units of a case that belong, or would belong, to a structure that is kept."""
         kept = torch.tensor(sorted(self.kept), dtype=case.given.dtype)
@@ -176,6 +197,10 @@ class SuperpixelRelabel:
             structures = torch.arange(1, len(case.given) + 1)
             return torch.isin(structures, kept)[:, None].expand_as(case.given)
         return torch.isin(case.given, kept) | torch.isin(case.proposed, kept)
+
+
+def _items(engine: Evaluator) -> Iterator[Any]:
+    return (item for batch in engine.data_loader for item in decollate_batch(batch))
 
 
 def _target(item: Mapping[str, Any]) -> Tensor:

@@ -78,8 +78,11 @@ def test_both_networks_decide(tmp_path: Path) -> None:
     items = case_items()
     doubt = (0.1, 0.1, 0.9, 0.05, 0.9)  # 0.9 and 0.05 are 0.475 on average
     items[1]["pred"] = logits(SURE, doubt)
-    store, _ = run(tmp_path, items, 0.0, per_class=False)
+    store, _ = run(tmp_path / "0", items, 0.0, per_class=False, class_balanced=False)
     assert stored(store)["b"] == "0000110011"
+    # 16 of 30 voxels are labelled 1, which the networks do not know if their loss weighs both classes alike
+    store, _ = run(tmp_path / "1", items, 0.0, per_class=False)
+    assert stored(store)["b"] == "0000111111"  # 0.475 * 16 > 0.525 * 14
 
 
 def test_the_label_in_use_is_refined_and_changes_are_counted_from_the_given_one(tmp_path: Path) -> None:
@@ -106,9 +109,12 @@ def test_voxels_outside_and_geometry(tmp_path: Path) -> None:
     assert stored(store) == {"c": "0000111111"}
 
 
+@pytest.mark.parametrize("class_balanced", [False, True])
 @pytest.mark.parametrize("variant", ["paper", "released"])
 @pytest.mark.parametrize("space", [(6, 7), (3, 4, 5)], ids=str)
-def test_in_each_case_it_is_the_function_of_the_equations(variant: Any, space: tuple[int, ...], tmp_path: Path) -> None:
+def test_in_each_case_it_is_the_function_of_the_equations(
+    variant: Any, space: tuple[int, ...], class_balanced: bool, tmp_path: Path
+) -> None:
     generator = torch.Generator().manual_seed(3)
     items = []
     for name in CASES:
@@ -119,12 +125,14 @@ def test_in_each_case_it_is_the_function_of_the_equations(variant: Any, space: t
     rates = [0.6, 0.8, 0.4]
     settings: dict[str, Any] = {"num_classes": 3, "over_set": False, "variant": variant}
     settings["per_class"] = variant == "paper"  # the other one is so always
-    store, _ = run(tmp_path, items, rates, **settings)
+    store, _ = run(tmp_path, items, rates, class_balanced=class_balanced, **settings)
+    voxels = torch.stack([item["label"] for item in items]).flatten().bincount()
+    shares = (voxels / voxels.sum())[None] if class_balanced else None
     for item in items:
         first, second = (part[None].softmax(1) for part in item["pred"].chunk(2))
         label, ids = item["label"][None], item["superpixels"][None]
         expected = relabel_superpixels(
-            label, ids, first, second, torch.tensor([rates]), per_class=True, variant=variant
+            label, ids, first, second, torch.tensor([rates]), per_class=True, variant=variant, shares=shares
         )
         found = store.read(item["case"])
         np.testing.assert_array_equal(item["label"] if found is None else found, expected[0])
