@@ -56,9 +56,9 @@ def score_histogram(scores: Sequence[float]) -> str:
 def type_chart(counts: Sequence[tuple[str, int]]) -> str:
     """Number of findings of each type."""
     figure, axes = _figure()
-    names = [name for name, _ in counts]
-    bars = axes.barh(names, [count for _, count in counts], color=BLUE)
-    axes.bar_label(bars, padding=3, color=INK)
+    bars = axes.barh(range(len(counts)), [count for _, count in counts], color=BLUE)
+    axes.set_yticks(range(len(counts)), [name for name, _ in counts], fontsize=9)
+    axes.bar_label(bars, padding=3, color=INK, fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel="findings")
     axes.margins(x=0.12)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from dataset_files import manifest
 
-from monai_noisylabel.audit.charts import review_chart
+from monai_noisylabel.audit.charts import review_chart, type_chart
 from monai_noisylabel.audit.findings import Finding, write_findings
 from monai_noisylabel.audit.page import CaseRow, write_cases, write_page
 from monai_noisylabel.data import DatasetSpec
@@ -130,3 +130,9 @@ def test_tables(tmp_path: Path) -> None:
     write_cases(cases, ["liver"], tmp_path / "cases.csv")
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert [(row["case"], row["score"], row["liver"]) for row in rows] == [("b", "1", ""), ("a", "0.25", "0.25")]
+
+
+def test_chart_of_kinds_names_every_bar() -> None:
+    names = [f"kind {letter}" for letter in "abcdefghijklmn"]
+    svg = type_chart([(name, 3) for name in names])
+    assert [name for name in names if f">{name}<" not in svg] == []
