@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
@@ -13,6 +10,20 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import real_data, write_volume
+from dicom_dataset import (
+    AFFINE,
+    LIVER,
+    ROOT,
+    SHAPE,
+    TUMOUR,
+    VALUES,
+    documented,
+    image,
+    overlapping,
+    predict,
+    write_case,
+    write_dataset,
+)
 from dicom_files import write_seg, write_series
 from monai.bundle import ConfigParser
 from typer.testing import CliRunner
@@ -21,7 +32,6 @@ from monai_noisylabel.audit import audit_dataset
 from monai_noisylabel.cli import app
 from monai_noisylabel.data import (
     LabelStore,
-    Manifest,
     check_dataset,
     load_dataset,
     load_manifest,
@@ -34,48 +44,11 @@ from monai_noisylabel.data.label_geometry import geometry_of
 from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.simulate import simulate_dataset
 
-ROOT = Path(__file__).parents[1]
-SHAPE = (12, 10, 6)
-AFFINE = np.array([[-1.0, 0, 0, -10], [0, -2, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
-"""Of the series: DICOM's x runs to the left and y to the back, and their first voxel lies at (10, 20, 30)."""
-
-LIVER, TUMOUR, BODY = (np.zeros(SHAPE, bool) for _ in range(3))
-LIVER[2:9, 2:8, 1:5] = True
-TUMOUR[4:7, 3:6, 2:4] = True
-LIVER &= ~TUMOUR
-BODY[1:11, 1:9] = True
-VALUES = LIVER + 2 * TUMOUR
-
-
-def documented(**changes: object) -> Manifest:
-    """The manifest in the documentation."""
-    found = re.search(r"```json\n(.*?)```", (ROOT / "docs/dicom.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert found is not None
-    return Manifest.model_validate({**json.loads(found[1]), **changes})
-
-
-def image(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(-100, 200, SHAPE).astype(np.int16)
-
-
-def write_case(root: Path, number: int, structures: Sequence[str] = ("Liver", "Tumour", "Body")) -> list[Path]:
-    """A case with a scout beside its series, whose segments are numbered as they are listed."""
-    folder = root / f"p{number}/ct"
-    files = write_series(folder, image(number), description="portal venous")
-    write_series(folder, image(number)[:5, :, :1], description="scout", names="scout{}.dcm")
-    masks = {"Liver": LIVER, "Tumour": TUMOUR, "Body": BODY}
-    write_seg(root / f"p{number}/liver.dcm", files, {name: masks[name] for name in structures})
-    return files
-
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Five cases; in the second one the segments have other numbers."""
     monkeypatch.setenv("NOISYLABEL_CACHE", str(tmp_path / "cache"))
-    for number in range(5):
-        write_case(
-            tmp_path / "data", number, ("Body", "Tumour", "Liver") if number == 1 else ("Liver", "Tumour", "Body")
-        )
+    write_dataset(tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -150,16 +123,6 @@ def test_a_series_that_changes_makes_its_segmentation_be_read_again(root: Path) 
     assert "another series" in report.problems[0].message
 
 
-def predict(manifest: Manifest, root: Path, folder: Path) -> None:
-    """Probabilities that agree with the right labels."""
-    spec = load_dataset(manifest, root)
-    folder.mkdir()
-    for item in spec.train:
-        masks = [LIVER, TUMOUR] if spec.multi_label else [~(LIVER | TUMOUR), LIVER, TUMOUR]
-        p = np.stack(masks) * np.float32(0.9) + np.float32(0.1 / 3) * (not spec.multi_label)
-        np.savez(folder / f"{item['case']}.npz", probability=p, affine=AFFINE)
-
-
 def test_proposals_of_an_audit(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     made = documented()
@@ -192,14 +155,6 @@ def test_proposals_of_an_audit(root: Path, tmp_path: Path) -> None:
         audit_dataset(made, root, tmp_path / "png", probabilities=tmp_path / "p", form="png")
 
 
-def overlapping(root: Path) -> Manifest:
-    """Cases whose tumour lies in the liver, each structure a mask of its own."""
-    for number in range(5):
-        files = write_series(root / f"p{number}/ct", image(number), description="portal venous")
-        write_seg(root / f"p{number}/liver.dcm", files, {"Liver": LIVER | TUMOUR, "Tumour": TUMOUR})
-    return documented(task="multi_label")
-
-
 def test_overlapping_structures(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
     made = overlapping(root)
@@ -213,7 +168,12 @@ def test_overlapping_structures(root: Path, tmp_path: Path) -> None:
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.nii.gz")}
     label_template = load_manifest(folder / "manifest.json").layout.label
     assert label_template == {name: f"{{case}}/liver_{name}.nii.gz" for name in ("liver", "tumour")}
-    assert written == {f"p{n}/liver_{name}.nii.gz" for n in range(3) for name in ("liver", "tumour")}
+    assert written == {f"p{n}/liver_{name}.nii.gz" for n in range(5) for name in ("liver", "tumour")}
+    for name, mask in (("liver", LIVER | TUMOUR), ("tumour", 2 * TUMOUR)):  # the test case, as it is
+        kept = nibabel.load(folder / f"p4/liver_{name}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(kept.dataobj), mask)
+    trained = load_dataset(folder / "manifest.json", folder)
+    assert [len(items) for items in (trained.train, trained.val, trained.test)] == [3, 1, 1]
     predict(made, root, tmp_path / "p")
     audit = audit_dataset(made, root, tmp_path / "audit", probabilities=tmp_path / "p", form="dicom_seg")
     assert audit.failed == {}

@@ -94,7 +94,7 @@ class CaseAuditor:
             if self.form == "dicom_seg":
                 files.append(write_proposed_seg(item, label, kept, self.spec, proposals))
             else:
-                files += write_proposal(label, kept, self.spec.dataset_dir, proposals)
+                files += write_proposal(item, label, kept, self.spec, proposals)
         regions = [
             (self._finding(case, judged.problem, score, region, label), region)
             for judged in found

@@ -13,7 +13,7 @@ import numpy as np
 
 from monai_noisylabel.audit.problems import Problem
 from monai_noisylabel.audit.regions import Region
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, written_name
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, written_names
 from monai_noisylabel.data.corrected_seg import write_corrected_seg
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.label_export import file_name_of
@@ -22,7 +22,15 @@ from monai_noisylabel.data.read_image import image_stem
 from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.masks import from_masks, to_masks
 
-__all__ = ["ERROR_VALUES", "error_map", "proposed_masks", "write_error_maps", "write_proposal", "write_proposed_seg"]
+__all__ = [
+    "ERROR_VALUES",
+    "error_map",
+    "proposed_masks",
+    "proposed_seg_name",
+    "write_error_maps",
+    "write_proposal",
+    "write_proposed_seg",
+]
 
 ERROR_VALUES = {
     "missing": 1,
@@ -94,17 +102,26 @@ def write_error_maps(case: str, label: CaseLabel, found: Found, folder: Path) ->
     return written
 
 
-def write_proposal(label: CaseLabel, found: Found, dataset_dir: Path, folder: Path) -> list[Path]:
+def write_proposal(
+    item: Mapping[str, Any], label: CaseLabel, found: Found, spec: DatasetSpec, folder: Path
+) -> list[Path]:
     """Write the label of a case as the network would have it, in the form and under the names of the given one."""
     contents = label.contents_with(proposed_masks(label.masks, found))
+    names = dict.fromkeys(written_names(item, spec).values())
     written = []
-    for source, values in zip(label.sources, contents, strict=True):
-        target = folder / written_name(os.path.relpath(source.path, dataset_dir), source.part)
-        if lies_in(target, dataset_dir):
+    for name, source, values in zip(names, label.sources, contents, strict=True):
+        target = folder / name
+        if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
         source.write(values, target)
         written.append(target)
     return written
+
+
+def proposed_seg_name(item: Mapping[str, Any], spec: DatasetSpec) -> Path:
+    """Where :func:`write_proposed_seg` puts the proposal of a case, below its folder."""
+    place = Path(os.path.relpath(paths_of(item["label"])[0], spec.dataset_dir))
+    return place.with_name(image_stem(place.name) + ".dcm")
 
 
 def write_proposed_seg(
@@ -116,8 +133,7 @@ def write_proposed_seg(
         DicomError: if the image of the case is no DICOM series.
     """
     given = paths_of(item["label"])
-    place = Path(os.path.relpath(given[0], spec.dataset_dir))
-    target = folder / place.with_name(image_stem(place.name) + ".dcm")
+    target = folder / proposed_seg_name(item, spec)
     if lies_in(target, spec.dataset_dir):
         raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")
     masks = [(mask, label.affine) for mask in proposed_masks(label.masks, found)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from nibabel.orientations import (
 )
 
 from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.dicom_seg import is_dicom_seg
 from monai_noisylabel.data.dicom_series import read_series
 from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, held_by, merged_values
 from monai_noisylabel.data.read_image import ITK, NIFTI, read_image
@@ -38,6 +40,7 @@ __all__ = [
     "turned",
     "turned_affine",
     "written_name",
+    "written_names",
 ]
 
 WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
@@ -222,6 +225,20 @@ def written_name(name: str, part: str = "") -> str:
     ending = next((end for end in REWRITTEN if bare.lower().endswith(end)), "")
     marked = bare[: len(bare) - len(ending)] + (f"_{quote(part, safe=' ')}" if part else "")
     return marked + (".png" if ending in JPEG else ".nii.gz")
+
+
+def written_names(item: Mapping[str, Any], spec: DatasetSpec) -> dict[str, str]:
+    """Name of the new label file, below the folder of its dataset, that each structure of an item is written to.
+
+    In the order of the structures, of which several may have one file. The labels need not be read for it.
+    """
+    given, parts = paths_of(item["label"]), dicom_rules(spec.manifest).parts
+    files = given * len(spec.classes) if len(given) == 1 else given
+    segmented = {path: bool(parts) and is_dicom_seg(path) for path in dict.fromkeys(files)}
+    return {
+        name: written_name(os.path.relpath(path, spec.dataset_dir), name if segmented[path] and name in parts else "")
+        for name, path in zip(spec.classes, files, strict=True)
+    }
 
 
 def turned(array: np.ndarray, affine: np.ndarray, axes: str | None) -> np.ndarray:

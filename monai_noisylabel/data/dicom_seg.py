@@ -39,12 +39,14 @@ class DicomRules:
         named: label value by SegmentLabel; empty: a segment's number is its value.
         ignored: values that count as background; their segments are not read.
         overlap: whether structures may overlap.
+        parts: structures of one file that may overlap, each of which becomes a file of its own when written anew.
     """
 
     series: str | None = None
     named: Mapping[str, int] = field(default_factory=dict)
     ignored: frozenset[int] = frozenset({0})
     overlap: bool = False
+    parts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,17 @@ def dicom_rules(manifest: Manifest) -> DicomRules:
         manifest.dicom.segments,
         manifest.background_values,
         manifest.task == "multi_label",
+        _parts(manifest),
     )
+
+
+def _parts(manifest: Manifest) -> frozenset[str]:
+    """Structures that share a file with others and may overlap them."""
+    label = manifest.layout.label
+    templates = label if isinstance(label, dict) else dict.fromkeys(manifest.classes, label)
+    shared = Counter(templates.values())
+    overlap = manifest.task == "multi_label"
+    return frozenset(name for name, template in templates.items() if overlap and shared[template] > 1)
 
 
 def read_case_labels(
@@ -77,7 +88,7 @@ def read_originals(
 
     Returns:
         Labels, each with the indices of the classes in it. A DICOM SEG whose structures may overlap gives one for
-        each class.
+        each class, its ``part``, also if the others are not asked for.
 
     Raises:
         FileNotFoundError: if a file does not exist.
@@ -93,7 +104,7 @@ def read_originals(
         wanted = {name: values for k, (name, values) in enumerate(classes.items()) if k in inside}
         channels, affine = _seg_channels(file, image, [_tuple(values) for values in wanted.values()], rules)
         labels = [OriginalLabel(Path(file), channel, affine) for channel in channels]
-        if len(labels) == 1:
+        if len(labels) == 1 and not rules.parts & set(wanted):
             found.append((labels[0], inside))
         else:
             named = zip(labels, wanted, inside, strict=True)

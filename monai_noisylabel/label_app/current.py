@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from monai_noisylabel.data.dataset_spec import DatasetSpec
+from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.workspace import open_workspace
 
@@ -30,16 +30,17 @@ def current_dataset(studies: str | os.PathLike[str]) -> DatasetSpec:
 def with_reviewed_labels(review: Review) -> DatasetSpec:
     """As :func:`current_dataset`."""
     spec, workspace = review.workspace.spec, review.workspace
-    in_place_of: dict[str, str] = {}
+    reviewed: dict[str, list[str]] = {}
     for case, entry in review.decisions().items():
         review.verified_files(entry)
-        in_place_of |= {given: str(path) for given, path in workspace.reviewed_files(case).items()}
-    train, val, test = ([_replaced(item, in_place_of) for item in items] for items in (spec.train, spec.val, spec.test))
+        reviewed[case] = [str(path) for path in workspace.reviewed_files(case).values()]
+    train, val, test = ([_replaced(item, reviewed) for item in items] for items in (spec.train, spec.val, spec.test))
     return replace(spec, train=train, val=val, test=test)
 
 
-def _replaced(item: Mapping[str, Any], in_place_of: Mapping[str, str]) -> dict[str, Any]:
-    label = item["label"]
-    if isinstance(label, str):
-        return {**item, "label": in_place_of.get(label, label)}
-    return {**item, "label": [in_place_of.get(path, path) for path in label]}
+def _replaced(item: Mapping[str, Any], reviewed: Mapping[str, list[str]]) -> dict[str, Any]:
+    """An item with its reviewed label: one file, or one per structure."""
+    files = reviewed.get(volume_of(item))
+    if files is None:
+        return dict(item)
+    return {**item, "label": files[0] if len(set(files)) == 1 else files}

@@ -6,19 +6,16 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from monai_noisylabel.data.case_label import paths_of, read_case_label, written_name
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.originals import lies_in, verify_originals
 from monai_noisylabel.handlers.atomic import write_atomically
 from monai_noisylabel.label_app.journal import Entry
 from monai_noisylabel.label_app.review import Review
 from monai_noisylabel.label_app.workspace import Workspace, open_workspace
-from monai_noisylabel.simulate.trainable import copy_file, copy_missing, write_manifest
+from monai_noisylabel.simulate.trainable import copy_missing, write_labels, write_manifest
 
 __all__ = ["ReviewExport", "export_reviewed"]
 
@@ -68,10 +65,8 @@ def export_reviewed(studies: str | os.PathLike[str], out_dir: str | os.PathLike[
     for item in {volume_of(item): item for item in spec.items_of("all")}.values():
         case = volume_of(item)
         try:
-            reviewed = workspace.reviewed_files(case) if case in decisions else {}
-            if reviewed:
-                review.verified_files(decisions[case])
-            _write_label(item, spec, reviewed, out)
+            reviewed = review.verified_files(decisions[case]) if case in decisions else []
+            write_labels(item, spec, out, {str(path.relative_to(workspace.reviewed)): path for path in reviewed})
             (report.reviewed if reviewed else report.given).append(case)
         except Exception as error:  # whatever is wrong with one case, the others must not be lost
             report.failed[case] = f"{type(error).__name__}: {error}"
@@ -100,24 +95,6 @@ def _claim(workspace: Workspace, out: Path) -> None:
     if out.exists() and any(out.iterdir()) and not (path.is_file() and path.read_text(encoding="utf-8") == text):
         raise FileExistsError(f"{out} holds something else than an export of {workspace.root}; give another folder.")
     write_atomically(text, path)
-
-
-def _write_label(item: Mapping[str, Any], spec: DatasetSpec, reviewed: Mapping[str, Path], out: Path) -> None:
-    """Write the reviewed label files of a case, and the given ones of the others.
-
-    These stay the same to the byte where their format can be written, and are written anew elsewhere.
-    """
-    label = None
-    for number, path in enumerate(dict.fromkeys(paths_of(item["label"]))):
-        relative = os.path.relpath(path, spec.dataset_dir)
-        target = out / written_name(relative)
-        if path in reviewed:
-            copy_file(reviewed[path], target)
-        elif written_name(relative) == relative:
-            copy_file(Path(path), target)
-        else:
-            label = label or read_case_label(item, spec)
-            label.sources[number].write(label.sources[number].values, target)
 
 
 def _write_decisions(decisions: dict[str, Entry], path: Path) -> None:

@@ -20,7 +20,7 @@ from monai_noisylabel.label_app.audited import Audited, read_audit
 from monai_noisylabel.label_app.label_code import LabelCode
 from monai_noisylabel.label_app.scores import CaseScore, write_scores
 from monai_noisylabel.label_app.shown_label import shown_suffix, write_shown_image, write_shown_label
-from monai_noisylabel.label_app.workspace import CLEANSED, ORIGINAL, RECORD, Workspace, masks_of, open_workspace
+from monai_noisylabel.label_app.workspace import CLEANSED, ORIGINAL, RECORD, Workspace, open_workspace
 
 __all__ = ["prepare_workspace"]
 
@@ -158,9 +158,9 @@ def _overlapping(spec: DatasetSpec, items: Mapping[str, Item], audited: Audited 
         except (ValueError, OSError):
             continue  # it is left out, with the reason, when it is to be shown
         yield label.masks
-        proposed = [] if audited is None else audited.proposal_files(item, spec)
-        if proposed:
-            yield masks_of(label, proposed, spec.manifest.coloured)
+        proposed = None if audited is None else audited.proposed_masks(item, label, spec)
+        if proposed is not None:
+            yield proposed
 
 
 def _write_case(workspace: Workspace, case: str, audited: Audited | None) -> None:
@@ -171,14 +171,14 @@ def _write_case(workspace: Workspace, case: str, audited: Audited | None) -> Non
         workspace.label(case, ORIGINAL),
         workspace.label(case, CLEANSED),
     )
-    proposed = [] if audited is None else audited.proposal_files(item, spec)
+    proposed = audited is not None and bool(audited.proposal_files(item, spec))
     if image.exists() and original.exists() and (not proposed or cleansed.exists()):
         return
     label = workspace.given(case)
-    write_shown_image(paths_of(item["image"])[0], image)
+    write_shown_image(paths_of(item["image"])[0], image, spec.manifest.dicom.series)
     write_shown_label(label, label.masks, workspace.code, image, original)
-    if proposed:
-        masks = masks_of(label, proposed, spec.manifest.coloured)
+    masks = None if audited is None else audited.proposed_masks(item, label, spec)
+    if masks is not None:
         write_shown_label(label, masks, workspace.code, image, cleansed)
 
 

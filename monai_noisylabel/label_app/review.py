@@ -131,16 +131,16 @@ class Review:
         label = self.workspace.given(self._known(case))
         masks = read_shown_label(file, label_info, label, self.workspace.code)
         decision = self._decision(case, label, masks)
-        files = self.workspace.reviewed_files(case)
+        files = list(dict.fromkeys(self.workspace.reviewed_files(case).values()))
         contents = [source.values for source in label.sources] if decision == KEPT else label.contents_with(masks)
-        for (given, target), source, values in zip(files.items(), label.sources, contents, strict=True):
+        for target, source, values in zip(files, label.sources, contents, strict=True):
             if lies_in(target, self.workspace.spec.dataset_dir):
                 raise ValueError(f"{target} leads into the dataset folder, where nothing is written.")
-            if decision == KEPT and target.suffix == Path(given).suffix:
-                copy_file(Path(given), target)
+            if decision == KEPT and target.suffix == source.path.suffix:
+                copy_file(source.path, target)
             else:
                 source.write(values, target)
-        return self.journal.append(user, case, decision, self._checksums(files.values()), note)
+        return self.journal.append(user, case, decision, self._checksums(files), note)
 
     def propose(self, case: str, file: Path, label_info: Any, user: str, note: str = "") -> None:
         """Check a proposed label and write down who made it.

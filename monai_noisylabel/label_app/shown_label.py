@@ -36,13 +36,19 @@ def shown_suffix(image: str) -> str:
     return ending or (".png" if name.endswith(PICTURES) else ".nii.gz")
 
 
-def write_shown_image(image: str, target: Path) -> None:
-    """Write what a viewer shows of an image: the same bytes where it can, else the first channel as it is read."""
+def write_shown_image(image: str, target: Path, series: str | None = None) -> None:
+    """Write what a viewer shows of an image: the same bytes where it can, else the first channel as it is read.
+
+    Args:
+        image: a file, or the folder of a DICOM series.
+        target: the file: NIfTI, or PNG for a picture.
+        series: which series of a folder that holds several.
+    """
     with unfinished(target) as draft:
         if image.lower().endswith(SHOWN_AS_THEY_ARE):
             shutil.copyfile(image, draft)
             return
-        found = read_image(image)
+        found = read_image(image, series=series)
         values = found.as_tensor().numpy()
         if target.suffix == ".png":
             pixels = values.T if len(values) == 3 else values[0].T

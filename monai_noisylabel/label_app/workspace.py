@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_name
+from monai_noisylabel.data.case_label import CaseLabel, read_case_label, written_names
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.manifest import load_manifest
 from monai_noisylabel.data.original_label import read_original
@@ -68,14 +68,8 @@ class Workspace:
         return read_case_label(self.items[case], self.spec)
 
     def reviewed_files(self, case: str) -> dict[str, Path]:
-        """For each given label file of a case, the one that takes its place; it need not exist."""
-        return {
-            path: self.reviewed / self.written_name(path) for path in dict.fromkeys(paths_of(self.items[case]["label"]))
-        }
-
-    def written_name(self, path: str) -> str:
-        """Name of a label file in a dataset made of this one, below its folder."""
-        return written_name(os.path.relpath(path, self.spec.dataset_dir))
+        """For each structure of a case, the file that its reviewed label is written to; it need not exist."""
+        return {name: self.reviewed / file for name, file in written_names(self.items[case], self.spec).items()}
 
     @property
     def reviewed(self) -> Path:

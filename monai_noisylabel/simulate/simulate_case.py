@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_name
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_names
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.originals import fingerprint, lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
@@ -62,8 +62,7 @@ def simulate_case(
         noisy[_where(item)], record = _corrupted(item, label, spec, recipe, seed, prediction)
         drawn.append(record)
     contents = label.contents_with(noisy)
-    names = [written_name(os.path.relpath(one.path, spec.dataset_dir), one.part) for one in label.sources]
-    targets = [out / name for name in names]
+    targets = [out / name for name in dict.fromkeys(written_names(items[0], spec).values())]
     for source, values, target in zip(label.sources, contents, targets, strict=True):
         if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")

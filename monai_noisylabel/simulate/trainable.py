@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_noisylabel.data.case_label import paths_of, written_name
+from monai_noisylabel.data.case_label import paths_of, read_case_label, written_name, written_names
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
+from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.data.unfinished import unfinished
 from monai_noisylabel.handlers.atomic import write_atomically
 
-__all__ = ["copy_file", "copy_missing", "write_manifest"]
+__all__ = ["copy_file", "copy_missing", "write_labels", "write_manifest"]
 
 
 def write_manifest(
@@ -58,11 +59,14 @@ def write_manifest(
 def _label_templates(manifest: Manifest) -> str | dict[str, str]:
     """Where the noisy labels lie; one DICOM SEG of structures that may overlap has become a file for each."""
     label = manifest.layout.label
-    if isinstance(label, dict):
-        return {name: written_name(template) for name, template in label.items()}
-    if manifest.task == "multi_label" and label.lower().endswith(".dcm") and len(manifest.classes) > 1:
-        return {name: written_name(label, name) for name in manifest.classes}
-    return written_name(label)
+    parts = {name for name in dicom_rules(manifest).parts if _template_of(label, name).lower().endswith(".dcm")}
+    if not isinstance(label, dict) and not parts:
+        return written_name(label)
+    return {name: written_name(_template_of(label, name), name if name in parts else "") for name in manifest.classes}
+
+
+def _template_of(label: str | dict[str, str], name: str) -> str:
+    return label[name] if isinstance(label, dict) else label
 
 
 def _slices(spec: DatasetSpec) -> dict[str, list[int]]:
@@ -91,13 +95,40 @@ def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[s
     for item in {volume_of(item): item for item in (*spec.train, *spec.val, *spec.test)}.values():
         if volume_of(item) in skipped:
             continue
-        wanted = paths_of(item["image"]) + ([] if volume_of(item) in done else paths_of(item["label"]))
-        for path in wanted:
+        for path in paths_of(item["image"]):
             target = out / os.path.relpath(path, spec.dataset_dir)
             if not target.exists():
                 copy_file(Path(path), target)
                 copied += 1
+        names = set(written_names(item, spec).values())
+        if volume_of(item) not in done and not all((out / name).exists() for name in names):
+            write_labels(item, spec, out)
+            copied += len(names)
     return copied
+
+
+def write_labels(
+    item: Mapping[str, Any], spec: DatasetSpec, out: Path, instead: Mapping[str, Path] | None = None
+) -> None:
+    """Write the label files of a case for a dataset of its own.
+
+    Files stay the same to the byte where their format can be written, and are written anew elsewhere.
+
+    Args:
+        item: the case.
+        spec: its dataset.
+        out: the new folder.
+        instead: files that take the place of given ones, by their names below the new folder.
+    """
+    names = list(dict.fromkeys(written_names(item, spec).values()))
+    given = {os.path.relpath(path, spec.dataset_dir): Path(path) for path in paths_of(item["label"])}
+    files = {**given, **(instead or {})}
+    label = None if set(names) <= set(files) else read_case_label(item, spec)
+    for number, name in enumerate(names):
+        if name in files:
+            copy_file(files[name], out / name)
+        elif label is not None:
+            label.sources[number].write(label.sources[number].values, out / name)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -52,7 +52,7 @@ def test_volumes_of_every_orientation(tmp_path: Path) -> None:
         assert errors.get_data_dtype() == np.uint8
         given = np.asarray(original.dataobj)
         np.testing.assert_array_equal(np.asarray(errors.dataobj), np.where(given == 30, 2, 0))
-        (path,) = write_proposal(label, [(problem, regions)], spec.dataset_dir, tmp_path / "proposals")
+        (path,) = write_proposal(item, label, [(problem, regions)], spec, tmp_path / "proposals")
         assert path == tmp_path / "proposals" / Path(item["label"]).relative_to(tmp_path / "data")
         proposal = nibabel.load(path)
         np.testing.assert_array_equal(np.asarray(proposal.dataobj), np.where(given == 30, 0, given))
@@ -78,7 +78,7 @@ def test_pictures_of_overlapping_structures(tmp_path: Path) -> None:
         assert picture.mode == "P"
         assert picture.getpalette()[6:9] == [213, 94, 0]
         np.testing.assert_array_equal(np.asarray(picture).T, np.where(label.masks[1], 2, 0))
-    large, small = write_proposal(label, found, spec.dataset_dir, tmp_path / "proposals")
+    large, small = write_proposal(item, label, found, spec, tmp_path / "proposals")
     originals = [Path(path) for path in item["label"]]
     with Image.open(large) as one, Image.open(originals[0]) as other:
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
@@ -91,7 +91,6 @@ def test_nothing_is_written_into_the_dataset(tmp_path: Path) -> None:
     spec = load_dataset(write_hearts(tmp_path / "data"), tmp_path / "data")
     problem, _, regions = _hearts_found(spec, 0)
     (tmp_path / "proposals").symlink_to(tmp_path / "data")
+    label = read_case_label(spec.train[0], spec)
     with pytest.raises(FileExistsError, match="leads into the dataset folder"):
-        write_proposal(
-            read_case_label(spec.train[0], spec), [(problem, regions)], spec.dataset_dir, tmp_path / "proposals"
-        )
+        write_proposal(spec.train[0], label, [(problem, regions)], spec, tmp_path / "proposals")

@@ -57,7 +57,7 @@ def test_an_interrupted_preparation_goes_on(hearts: Path, monkeypatch: pytest.Mo
     written: list[str] = []
     write = module.write_shown_image
 
-    def interrupted(image: str, target: Path) -> None:
+    def interrupted(image: str, target: Path, series: str | None) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(target.name)
@@ -68,7 +68,7 @@ def test_an_interrupted_preparation_goes_on(hearts: Path, monkeypatch: pytest.Mo
         _prepare(hearts)
     with pytest.raises(FileNotFoundError, match="preparation was interrupted"):
         open_workspace(hearts / "studies")
-    monkeypatch.setattr(module, "write_shown_image", lambda *paths: (written.append(paths[1].name), write(*paths)))
+    monkeypatch.setattr(module, "write_shown_image", lambda *given: (written.append(given[1].name), write(*given)))
     _prepare(hearts)
     assert written == [f"{case}.nii.gz" for case in ("h3", "h5", "h2", "h4", "h6")]
 
