@@ -37,7 +37,6 @@ class OriginalLabel:
         pixel: data type of the pixels of a grey picture.
         palette: colours of a palette picture.
         coloured: whether the values are colours.
-        part: name of the structure, where the values are those of one out of several that the file holds.
     """
 
     path: Path
@@ -47,7 +46,6 @@ class OriginalLabel:
     pixel: str = "uint8"
     palette: Sequence[int] | None = None
     coloured: bool = False
-    part: str = ""
 
     @property
     def suffix(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,7 @@ def read_originals(
 
     Returns:
         Labels, each with the indices of the classes in it. A DICOM SEG whose structures may overlap gives one for
-        each class, its ``part``, also if the others are not asked for.
+        each class.
 
     Raises:
         FileNotFoundError: if a file does not exist.
@@ -104,11 +103,10 @@ def read_originals(
         wanted = {name: values for k, (name, values) in enumerate(classes.items()) if k in inside}
         channels, affine = _seg_channels(file, image, [_tuple(values) for values in wanted.values()], rules)
         labels = [OriginalLabel(Path(file), channel, affine) for channel in channels]
-        if len(labels) == 1 and not rules.parts & set(wanted):
+        if len(labels) == 1:
             found.append((labels[0], inside))
         else:
-            named = zip(labels, wanted, inside, strict=True)
-            found += [(replace(label, part=name), (k,)) for label, name, k in named]
+            found += [(label, (k,)) for label, k in zip(labels, inside, strict=True)]
     return found
 
 

@@ -30,7 +30,7 @@ def masks_of(spec: DatasetSpec, case: str) -> np.ndarray:
 @pytest.mark.parametrize("form", ["nifti", "dicom_seg"])
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_from_audit_to_dataset(multi_label: bool, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first proposal is accepted, the second case keeps its label, nobody looks at the third."""
+    """The proposal for the second case, whose segments have other numbers, is accepted; the first keeps its label."""
     monkeypatch.setenv("NOISYLABEL_CACHE", str(tmp_path / "cache"))
     root, studies, out = tmp_path / "data", tmp_path / "studies", tmp_path / "reviewed"
     write_dataset(root)
@@ -43,7 +43,7 @@ def test_from_audit_to_dataset(multi_label: bool, form: str, tmp_path: Path, mon
     assert set(workspace.items) == {"p0", "p1", "p2"}
     assert all(workspace.label(case, "cleansed").is_file() for case in workspace.items)
     review = Review(workspace)
-    for case, tag, decision in (("p0", "cleansed", "accepted proposal"), ("p1", "original", "kept original")):
+    for case, tag, decision in (("p1", "cleansed", "accepted proposal"), ("p0", "original", "kept original")):
         handed_in = tmp_path / f"{case}.nii.gz"
         shutil.copy(workspace.label(case, tag), handed_in)
         assert review.submit(case, handed_in, None, "someone").decision == decision
@@ -52,8 +52,8 @@ def test_from_audit_to_dataset(multi_label: bool, form: str, tmp_path: Path, mon
     report = export_reviewed(studies, out)
     assert (report.failed, report.reviewed) == ({}, ["p0", "p1"])
     for spec in (current_dataset(studies), load_dataset(out / "manifest.json", out)):
-        np.testing.assert_array_equal(masks_of(spec, "p0"), proposed)
-        for case in ("p1", "p2", "p3", "p4"):
+        np.testing.assert_array_equal(masks_of(spec, "p1"), proposed)
+        for case in ("p0", "p2", "p3", "p4"):
             np.testing.assert_array_equal(masks_of(spec, case), given)
     assert digests(root) == before
 
