@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +132,7 @@ def _run(
     waiting = {cell.folder(out): cell for cell in cells if cell.name not in tally.kept}
     if not waiting:
         return tally
-    for folder, outcome in _executed(list(waiting), out, executor, threads):
+    for folder, outcome in _executed(waiting, out, executor, threads):
         cell = waiting[folder]
         if outcome.state == "failed":
             tally.failed[cell.name] = outcome.message
@@ -142,10 +142,13 @@ def _run(
     return tally
 
 
-def _executed(folders: list[Path], out: Path, executor: Executor, threads: int) -> Iterator[tuple[Path, Outcome]]:
+def _executed(
+    cells: Mapping[Path, Cell], out: Path, executor: Executor, threads: int
+) -> Iterator[tuple[Path, Outcome]]:
+    folders = list(cells)
     uri = executor.tracking_uri or default_tracking_uri(out)
     if uri != NO_TRACKING and executor.command is None:
-        open_store(uri)
+        open_store(uri, cells[folders[0]].study)
     environment = {TRACKING_VARIABLE: uri}
     if executor.scheduler is not None:
         return run_on_cluster(folders, executor.scheduler, environment, executor.command, gpu=bool(executor.gpus))

@@ -29,11 +29,13 @@ def default_tracking_uri(out: Path) -> str:
     return f"sqlite:///{out.resolve() / 'mlruns.db'}?timeout={WAIT_SECONDS}"
 
 
-def open_store(uri: str) -> None:
-    """Create the tables of a new store now: two cells that both find it empty would be in each other's way."""
+def open_store(uri: str, experiment: str) -> None:
+    """Create the tables of a new store, and the experiment, now: two cells that both miss them would both make them."""
     import mlflow
 
-    mlflow.MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    if client.get_experiment_by_name(experiment) is None:
+        client.create_experiment(experiment)
 
 
 def tracking_settings(uri: str, experiment: str, run: str) -> dict[str, Any]:

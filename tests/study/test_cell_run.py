@@ -35,7 +35,8 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cell, Path]:
     cell.folder(out).mkdir(parents=True)
     (cell.folder(out) / "cell.json").write_text(json.dumps(asdict(cell)))
     uri = default_tracking_uri(out)
-    open_store(uri)
+    open_store(uri, cell.study)
+    open_store(uri, cell.study)  # what is there is left as it is
     outcome = run_cell(cell.folder(out), {TRACKING_VARIABLE: uri})
     assert outcome.state == "finished", outcome.message
     return cell, out

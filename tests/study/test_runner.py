@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import mlflow
 import pytest
 from dataset_files import manifest, write_ct_dataset
 from study_fakes import COMMAND, PHANTOM, plan, runs_of, study
 
+from monai_noisylabel.study import runner
 from monai_noisylabel.study.cells import CellChangedError
 from monai_noisylabel.study.honesty import DishonestError
 from monai_noisylabel.study.local import default_processes
 from monai_noisylabel.study.process import FAILURE, LOG, RECORD, run_cell
 from monai_noisylabel.study.runner import Executor, read_study, run_study
+from monai_noisylabel.study.tracking import default_tracking_uri
 
 ALL = [
     "phantom/clean/baseline/seed0",
@@ -57,6 +61,20 @@ def test_two_processes_run_at_a_time_and_results_are_the_same(tmp_path: Path) ->
         assert peak == most
     left, right = ({cell: _results(tmp_path / name, cell) for cell in ALL} for name in ("one", "two"))
     assert left == right
+
+
+def test_the_experiment_is_there_before_the_first_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cells that start at once would both make it, and one of them would fail."""
+    seen = []
+
+    def run(folders: Sequence[Path], *arguments: object) -> Iterator[object]:
+        client = mlflow.MlflowClient(tracking_uri=default_tracking_uri(tmp_path / "out"))
+        seen.append(client.get_experiment_by_name(study().name))
+        return iter(())
+
+    monkeypatch.setattr(runner, "run_locally", run)
+    run_study(study(), tmp_path / "out", Executor(2))
+    assert seen[0] is not None
 
 
 def _results(out: Path, cell: str) -> object:
