@@ -196,6 +196,7 @@ def test_colour_and_overlapping_structures(name: str, write: Callable[[Path], No
     data = tmp_path / name
     write(data)
     settings = {**ITERATING, "manifest": name, "size": [32, 32], "max_epochs": 4, "batch_size": 2}
+    settings |= {"selection#keep_rates": 0.5}  # so that half of the structures' voxels are doubted, too
     training_workflow("superpixel", tmp_path, data, **settings).run()
     found = outcome(tmp_path)
     assert found["summary"]["rounds"]
