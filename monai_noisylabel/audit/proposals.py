@@ -13,13 +13,14 @@ import numpy as np
 
 from monai_noisylabel.audit.problems import Problem
 from monai_noisylabel.audit.regions import Region
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, written_names
+from monai_noisylabel.data.case_label import CaseLabel, paths_of
 from monai_noisylabel.data.corrected_seg import write_corrected_seg
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.label_export import file_name_of
 from monai_noisylabel.data.originals import lies_in
 from monai_noisylabel.data.read_image import image_stem
 from monai_noisylabel.data.seg_label import dicom_rules
+from monai_noisylabel.data.written_names import written_names
 from monai_noisylabel.masks import from_masks, to_masks
 
 __all__ = [

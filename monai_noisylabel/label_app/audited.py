@@ -14,10 +14,11 @@ import numpy as np
 
 from monai_noisylabel.audit.proposals import proposed_seg_name
 from monai_noisylabel.audit.records import IDENTITY
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, turned, written_names
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, turned
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.dicom_seg import DicomRules, is_dicom_seg, open_seg, seg_values
 from monai_noisylabel.data.dicom_series import read_series
+from monai_noisylabel.data.written_names import written_names
 from monai_noisylabel.label_app.workspace import masks_of
 
 __all__ = ["Audited", "read_audit"]

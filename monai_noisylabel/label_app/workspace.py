@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from monai_noisylabel.data.case_label import CaseLabel, read_case_label, written_names
+from monai_noisylabel.data.case_label import CaseLabel, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec, load_dataset, volume_of
 from monai_noisylabel.data.manifest import load_manifest
 from monai_noisylabel.data.original_label import read_original
+from monai_noisylabel.data.written_names import written_names
 from monai_noisylabel.label_app.label_code import LabelCode
 
 __all__ = ["CLEANSED", "FINAL", "ORIGINAL", "RECORD", "Workspace", "open_workspace"]

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from monai_noisylabel.corruption import NoiseRecipe, NoiseRecord, corrupt
-from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label, written_names
+from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.originals import fingerprint, lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
+from monai_noisylabel.data.written_names import written_names
 from monai_noisylabel.masks import from_masks, to_masks
 
 __all__ = ["checksums", "confusion_counts", "predicted_root", "simulate_case"]

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_noisylabel.data.case_label import paths_of, read_case_label, written_name, written_names
+from monai_noisylabel.data.case_label import paths_of, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.seg_label import dicom_rules
 from monai_noisylabel.data.unfinished import unfinished
+from monai_noisylabel.data.written_names import written_name, written_names
 from monai_noisylabel.handlers.atomic import write_atomically
 
 __all__ = ["copy_file", "copy_missing", "write_labels", "write_manifest"]
