@@ -20,7 +20,7 @@ from monai_noisylabel.data.label_export import file_name_of
 from monai_noisylabel.data.originals import lies_in
 from monai_noisylabel.data.read_image import image_stem
 from monai_noisylabel.data.seg_label import dicom_rules
-from monai_noisylabel.data.written_names import written_names
+from monai_noisylabel.data.written_names import written_files
 from monai_noisylabel.masks import from_masks, to_masks
 
 __all__ = [
@@ -108,9 +108,8 @@ def write_proposal(
 ) -> list[Path]:
     """Write the label of a case as the network would have it, in the form and under the names of the given one."""
     contents = label.contents_with(proposed_masks(label.masks, found))
-    names = dict.fromkeys(written_names(item, spec).values())
     written = []
-    for name, source, values in zip(names, label.sources, contents, strict=True):
+    for name, source, values in zip(written_files(item, spec), label.sources, contents, strict=True):
         target = folder / name
         if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")

@@ -15,7 +15,7 @@ from monai_noisylabel.data.manifest import Manifest
 from monai_noisylabel.data.original_label import ClassValues, OriginalLabel, read_original
 from monai_noisylabel.data.read_image import placed, read_label, stacked
 
-__all__ = ["dicom_rules", "read_case_labels", "read_originals"]
+__all__ = ["dicom_rules", "label_templates", "read_case_labels", "read_originals"]
 
 Values = tuple[int, ...] | None
 """Values of a class in a label file; None stands for everything that is not 0."""
@@ -32,10 +32,15 @@ def dicom_rules(manifest: Manifest) -> DicomRules:
     )
 
 
+def label_templates(manifest: Manifest) -> dict[str, str]:
+    """Where the label of each class lies."""
+    label = manifest.layout.label
+    return {name: label[name] if isinstance(label, dict) else label for name in manifest.classes}
+
+
 def _parts(manifest: Manifest) -> frozenset[str]:
     """Structures that share a file with others and may overlap them."""
-    label = manifest.layout.label
-    templates = label if isinstance(label, dict) else dict.fromkeys(manifest.classes, label)
+    templates = label_templates(manifest)
     shared = Counter(templates.values())
     overlap = manifest.task == "multi_label"
     return frozenset(name for name, template in templates.items() if overlap and shared[template] > 1)

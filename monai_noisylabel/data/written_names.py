@@ -13,7 +13,7 @@ from monai_noisylabel.data.dicom_seg import is_dicom_seg
 from monai_noisylabel.data.read_image import ITK, NIFTI
 from monai_noisylabel.data.seg_label import dicom_rules
 
-__all__ = ["written_name", "written_names"]
+__all__ = ["written_files", "written_name", "written_names"]
 
 WITHOUT_LOSS = (*NIFTI, ".png", ".bmp", ".tif", ".tiff")
 JPEG = (".jpg", ".jpeg")
@@ -56,3 +56,8 @@ def written_names(item: Mapping[str, Any], spec: DatasetSpec) -> dict[str, str]:
         name: written_name(os.path.relpath(path, spec.dataset_dir), name if segmented[path] and name in parts else "")
         for name, path in zip(spec.classes, files, strict=True)
     }
+
+
+def written_files(item: Mapping[str, Any], spec: DatasetSpec) -> list[str]:
+    """The names of :func:`written_names`, each once, in the order of the sources of the item's label."""
+    return list(dict.fromkeys(written_names(item, spec).values()))

@@ -201,12 +201,12 @@ class KeepRates:
     def estimate(self, epoch: int, learned: float = 0.0) -> Tensor | None:
         """Rates by passes of the network over the training set; None if a class is not ``learned``."""
         self._shares = []
-        statistics = self._swept(epoch, lambda problem, p, label: class_statistics(p, label))
+        statistics = self._swept(epoch, _statistics)
         if min(float(class_thresholds(part).min()) for part in statistics) < learned:
             return None
         if self.loss.class_balanced:
             self._shares = [part[1] / part[1].sum() for part in statistics]
-            statistics = self._swept(epoch, lambda problem, p, label: class_statistics(p, label))
+            statistics = self._swept(epoch, _statistics)
         limits = [class_thresholds(part) for part in statistics]
         return keep_rates(self._swept(epoch, lambda problem, p, label: confident_counts(p, label, limits[problem])))
 
@@ -249,3 +249,7 @@ class KeepRates:
         if self.source == "oracle" and self.dataset is None:
             raise ValueError("Keep rates from the source 'oracle' need the training dataset, with its clean labels.")
         return None
+
+
+def _statistics(problem: int, p: Tensor, label: Tensor) -> Tensor:
+    return class_statistics(p, label)

@@ -18,7 +18,7 @@ from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_labe
 from monai_noisylabel.data.dataset_spec import DatasetSpec
 from monai_noisylabel.data.dicom_seg import DicomRules, is_dicom_seg, open_seg, seg_values
 from monai_noisylabel.data.dicom_series import read_series
-from monai_noisylabel.data.written_names import written_names
+from monai_noisylabel.data.written_names import written_files
 from monai_noisylabel.label_app.workspace import masks_of
 
 __all__ = ["Audited", "read_audit"]
@@ -45,7 +45,7 @@ class Audited:
     def proposal_files(self, item: Mapping[str, Any], spec: DatasetSpec) -> list[Path]:
         """Files of the label that the audit proposes for a case, or one DICOM SEG; none if it proposes none."""
         folder = self.folder / "proposals"
-        found = [folder / name for name in dict.fromkeys(written_names(item, spec).values())]
+        found = [folder / name for name in written_files(item, spec)]
         if all(path.is_file() for path in found):
             return found
         seg = folder / proposed_seg_name(item, spec)

@@ -39,8 +39,8 @@ def with_reviewed_labels(review: Review) -> DatasetSpec:
 
 
 def _replaced(item: Mapping[str, Any], reviewed: Mapping[str, list[str]]) -> dict[str, Any]:
-    """An item with its reviewed label: one file, or one per structure."""
+    """An item with its reviewed label: one file where it was one and still is, else one per structure."""
     files = reviewed.get(volume_of(item))
     if files is None:
         return dict(item)
-    return {**item, "label": files[0] if len(set(files)) == 1 else files}
+    return {**item, "label": files[0] if isinstance(item["label"], str) and len(set(files)) == 1 else files}

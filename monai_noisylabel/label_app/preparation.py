@@ -171,7 +171,7 @@ def _write_case(workspace: Workspace, case: str, audited: Audited | None) -> Non
         workspace.label(case, ORIGINAL),
         workspace.label(case, CLEANSED),
     )
-    proposed = audited is not None and bool(audited.proposal_files(item, spec))
+    proposed = [] if audited is None else audited.proposal_files(item, spec)
     if image.exists() and original.exists() and (not proposed or cleansed.exists()):
         return
     label = workspace.given(case)

@@ -15,7 +15,7 @@ from monai_noisylabel.data.case_label import CaseLabel, paths_of, read_case_labe
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.originals import fingerprint, lies_in
 from monai_noisylabel.data.predicted_labels import PredictedLabels
-from monai_noisylabel.data.written_names import written_names
+from monai_noisylabel.data.written_names import written_files
 from monai_noisylabel.masks import from_masks, to_masks
 
 __all__ = ["checksums", "confusion_counts", "predicted_root", "simulate_case"]
@@ -63,7 +63,7 @@ def simulate_case(
         noisy[_where(item)], record = _corrupted(item, label, spec, recipe, seed, prediction)
         drawn.append(record)
     contents = label.contents_with(noisy)
-    targets = [out / name for name in dict.fromkeys(written_names(items[0], spec).values())]
+    targets = [out / name for name in written_files(items[0], spec)]
     for source, values, target in zip(label.sources, contents, targets, strict=True):
         if lies_in(target, spec.dataset_dir):
             raise FileExistsError(f"{target} leads into the dataset folder, where nothing is written.")

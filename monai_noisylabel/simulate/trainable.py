@@ -13,9 +13,9 @@ from typing import Any
 from monai_noisylabel.data.case_label import paths_of, read_case_label
 from monai_noisylabel.data.dataset_spec import DatasetSpec, volume_of
 from monai_noisylabel.data.manifest import Manifest
-from monai_noisylabel.data.seg_label import dicom_rules
+from monai_noisylabel.data.seg_label import dicom_rules, label_templates
 from monai_noisylabel.data.unfinished import unfinished
-from monai_noisylabel.data.written_names import written_name, written_names
+from monai_noisylabel.data.written_names import written_files, written_name
 from monai_noisylabel.handlers.atomic import write_atomically
 
 __all__ = ["copy_file", "copy_missing", "write_labels", "write_manifest"]
@@ -60,14 +60,11 @@ def write_manifest(
 def _label_templates(manifest: Manifest) -> str | dict[str, str]:
     """Where the noisy labels lie; one DICOM SEG of structures that may overlap has become a file for each."""
     label = manifest.layout.label
-    parts = {name for name in dicom_rules(manifest).parts if _template_of(label, name).lower().endswith(".dcm")}
+    templates = label_templates(manifest)
+    parts = {name for name in dicom_rules(manifest).parts if templates[name].lower().endswith(".dcm")}
     if not isinstance(label, dict) and not parts:
         return written_name(label)
-    return {name: written_name(_template_of(label, name), name if name in parts else "") for name in manifest.classes}
-
-
-def _template_of(label: str | dict[str, str], name: str) -> str:
-    return label[name] if isinstance(label, dict) else label
+    return {name: written_name(template, name if name in parts else "") for name, template in templates.items()}
 
 
 def _slices(spec: DatasetSpec) -> dict[str, list[int]]:
@@ -101,7 +98,7 @@ def copy_missing(spec: DatasetSpec, simulated: Iterable[str], failed: Iterable[s
             if not target.exists():
                 copy_file(Path(path), target)
                 copied += 1
-        names = set(written_names(item, spec).values())
+        names = written_files(item, spec)
         if volume_of(item) not in done and not all((out / name).exists() for name in names):
             write_labels(item, spec, out)
             copied += len(names)
@@ -121,7 +118,7 @@ def write_labels(
         out: the new folder.
         instead: files that take the place of given ones, by their names below the new folder.
     """
-    names = list(dict.fromkeys(written_names(item, spec).values()))
+    names = written_files(item, spec)
     given = {os.path.relpath(path, spec.dataset_dir): Path(path) for path in paths_of(item["label"])}
     files = {**given, **(instead or {})}
     label = None if set(names) <= set(files) else read_case_label(item, spec)
